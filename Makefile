@@ -1,0 +1,48 @@
+# Everything a developer or a newcomer types. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check chaos soak bench golden lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## A virtual environment in .venv, with the strata command in it
+
+demo: .venv/.installed ## The main job on real servers: back up three tiers, wipe them, restore, compare every record
+	@$(RUN) workers.local_stack.demo $(if $(FOLDER),--folder $(FOLDER))
+
+test: .venv/.installed ## The tests, on real servers that they start and end themselves
+	$(RUN) pytest
+
+check: .venv/.installed ## Lint, formatting, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+chaos: .venv/.installed ## Kill workers and servers at random, for longer than the tests do
+	$(RUN) pytest -m chaos --rounds 40 --timeout 3600
+
+bench: .venv/.installed ## Measure against redis-cli, pg_dump and boto3; SCALE=5 for a million keys
+	@$(RUN) bench.run --scale $(or $(SCALE),1)
+
+lock: ## Pin the dependencies anew, by version and hash
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --extra stack --extra dev pyproject.toml -o requirements-dev.txt
+	echo 'setuptools>=77' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -c requirements-dev.txt - -o requirements-build.txt
+
+clean: ## Remove the environment and all that was built (not the local stack's data: strata stack down --wipe)
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/.installed: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Strata needs Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y python3-venv; } || \
+		{ echo "Python's venv module is missing: as root, apt-get install python3-venv"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(RUN) pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(RUN) pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
