@@ -1,0 +1,1 @@
+"""Frozen values that name what the system handles; no input or output."""

@@ -1,0 +1,83 @@
+"""Layers and the stored objects they are made of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from strata.model.tier import Tier
+
+
+class Document(BaseModel):
+    """Base of every frozen value that is written down as JSON; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectKind(StrEnum):
+    """What a sealed object holds."""
+
+    SEGMENT = "segment"
+    """Records."""
+    INDEX = "index"
+    """Keys and fingerprints of a layer, sorted by key hash."""
+    PACK = "pack"
+    """Chunks of large values."""
+    CHUNK_INDEX = "chunk-index"
+    """Which pack holds which chunk."""
+    DOCUMENT = "document"
+    """One small JSON document."""
+
+
+class LayerKind(StrEnum):
+    """Whether a layer stands alone."""
+
+    BASE = "base"
+    DELTA = "delta"
+
+
+class StoredObject(Document):
+    """One object of a layer in a store; sizes in bytes, `digest` the BLAKE3 of the sealed bytes in hex."""
+
+    name: str
+    kind: ObjectKind
+    seq: int
+    rows: int
+    raw_bytes: int
+    size: int
+    digest: str
+    proof: str
+    """What its rows must add up to (see docs/format.md): 16 bytes in hex, meaningless without the keyring."""
+
+
+class Layer(Document):
+    """What one backup wrote for one tier."""
+
+    layer_id: str
+    tier: Tier
+    kind: LayerKind
+    records: int
+    tombstones: int
+    logical_bytes: int
+    """Bytes of the values, before chunking and compression."""
+    objects: tuple[StoredObject, ...]
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes its objects take in a store."""
+        return sum(stored.size for stored in self.objects)
+
+    def of_kind(self, kind: ObjectKind) -> tuple[StoredObject, ...]:
+        """Its objects of one kind, by sequence number."""
+        return tuple(stored for stored in self.objects if stored.kind is kind)
+
+
+_SUFFIX = {ObjectKind.SEGMENT: "seg", ObjectKind.INDEX: "idx", ObjectKind.CHUNK_INDEX: "cdx"}
+
+
+def object_name(layer_id: str, kind: ObjectKind, seq: int) -> str:
+    """The name of a layer's object in every store: packs lie in `chunks/`, all else below the layer."""
+    if kind is ObjectKind.PACK:
+        return f"chunks/{layer_id}-{seq:06d}.pack"
+    return f"layers/{layer_id}/{seq:06d}.{_SUFFIX[kind]}"

@@ -1,0 +1,66 @@
+"""Decisions, frozen before anything is done; a dry run prints them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from strata.model.layer import Document
+from strata.model.scope import EVERYTHING, Scope
+from strata.model.tier import BackupType, StorageTier, Tier
+
+
+class TierPlan(Document):
+    """What a backup will do with one tier; without a layer id the tier is left out, for the reason given."""
+
+    tier: Tier
+    layer_id: str | None
+    patterns: tuple[str, ...] = EVERYTHING
+    reason: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """The keys the backup covers."""
+        return Scope(self.patterns)
+
+
+class BackupPlan(Document):
+    """Everything a backup needs to know of itself; `wrapped_key` is sealed by the keyring's key `key_id`."""
+
+    backup_id: str
+    backup_type: BackupType
+    created_at: datetime
+    tiers: tuple[TierPlan, ...]
+    storage_tier: StorageTier
+    store_url: str
+    key_id: str
+    wrapped_key: str
+    fingerprint_key_id: str
+    zstd_level: int
+    segment_bytes: int
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def included(self) -> tuple[TierPlan, ...]:
+        """The tiers that will be backed up."""
+        return tuple(tier for tier in self.tiers if tier.layer_id is not None)
+
+    def tier(self, tier: Tier) -> TierPlan:
+        """The plan of one tier."""
+        return next(plan for plan in self.tiers if plan.tier is tier)
+
+    def layer_id(self, tier: Tier) -> str:
+        """The layer that will hold an included tier."""
+        layer_id = self.tier(tier).layer_id
+        assert layer_id is not None, f"{tier} is not part of {self.backup_id}"
+        return layer_id
+
+
+class RestorePlan(Document):
+    """What a restore will do: which backup, into which tiers, how."""
+
+    restore_id: str
+    backup_id: str
+    mode: str
+    created_at: datetime
+    tiers: tuple[Tier, ...]
+    reasons: tuple[str, ...] = ()

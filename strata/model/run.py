@@ -1,0 +1,84 @@
+"""A run: one backup or restore on its way, as the ledger knows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from strata.model.layer import Document
+
+
+class RunKind(StrEnum):
+    """What a run does."""
+
+    BACKUP = "backup"
+    RESTORE = "restore"
+
+
+class RunState(StrEnum):
+    """Where a run stands; the last three are final."""
+
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+    """It never began: another run held the lease, or its plan could not be made."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the run."""
+        return self is not RunState.RUNNING
+
+
+class Stage(StrEnum):
+    """The stages, in their order; one task each."""
+
+    COLLECT = "collect"
+    MERGE = "merge"
+    COMPRESS = "compress"
+    ENCRYPT = "encrypt"
+    STORE = "store"
+    VERIFY = "verify"
+    RECORD = "record"
+    CHECK = "check"
+    APPLY = "apply"
+    FINISH = "finish"
+
+
+class Run(Document):
+    """One run: `plan` is its BackupPlan or RestorePlan as JSON, `fence` its lease's number."""
+
+    run_id: str
+    kind: RunKind
+    state: RunState
+    reason: str = ""
+    code: str = ""
+    """The code of the error behind the reason, where it was a deliberate one (strata.errors)."""
+    created_at: datetime
+    updated_at: datetime
+    plan: str = ""
+    fence: int | None = None
+    resent: int = 0
+    """How often the sweeper has sent it again."""
+
+
+class StageRow(Document):
+    """What a run's ledger says of one unit of one stage."""
+
+    stage: Stage
+    unit: str
+    done: bool
+    owner: str
+    attempts: int
+    seconds: float | None = None
+    began: float = 0.0
+    """Seconds since the epoch."""
+
+
+class Progress(Document):
+    """How far a unit is: records and value bytes so far, or objects of `total`."""
+
+    records: int = 0
+    bytes: int = 0
+    objects: int = 0
+    total: int = 0

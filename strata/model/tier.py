@@ -1,0 +1,42 @@
+"""The tiers where state lives, the storage tiers where backups rest, and the types of backup."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    """Where state lives."""
+
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+
+    @property
+    def service(self) -> str:
+        """The service that holds the tier, as a person calls it."""
+        return {"hot": "Redis", "warm": "PostgreSQL", "cold": "S3"}[self.value]
+
+    @property
+    def label(self) -> str:
+        """How messages call the tier: `HOT (Redis)`."""
+        return f"{self.value.upper()} ({self.service})"
+
+
+class StorageTier(StrEnum):
+    """Where backups rest."""
+
+    LOCAL = "local"
+    NETWORK = "network"
+    CLOUD = "cloud"
+    ARCHIVE = "archive"
+
+
+class BackupType(StrEnum):
+    """What a backup covers and what it builds on."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    DIFFERENTIAL = "differential"
+    SNAPSHOT = "snapshot"
+    EMERGENCY = "emergency"

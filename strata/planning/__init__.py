@@ -1,0 +1,1 @@
+"""Pure decisions: what a backup will do, before anything is done."""

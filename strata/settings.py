@@ -1,0 +1,228 @@
+"""Every setting: read once from the environment (STRATA_...) and an optional strata.toml, checked, then frozen.
+
+The environment wins over the file. The file is the one STRATA_CONFIG names, or `strata.toml` in the working folder;
+its keys are the names below, in small letters and without the prefix. Where there is neither, and no other STRATA_
+variable is set, it is `.strata/strata.toml`, which `strata stack up` writes: so the commands find the local stack of
+the folder they are called in, and nobody who configured anything meets it by accident.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from strata.errors import SettingError
+
+PREFIX: Final = "STRATA_"
+_CONFIG: Final = "STRATA_CONFIG"
+_FILE: Final = Path("strata.toml")
+_STACK_FILE: Final = Path(".strata", "strata.toml")
+
+
+class Settings(BaseSettings):
+    """The configuration of a worker or a command. URLs that may hold a password are secrets: they are never shown."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    broker_url: SecretStr | None = Field(None, description="Celery's broker: redis://, rediss:// or amqp://.")
+    result_url: SecretStr | None = Field(
+        None, description="The Redis that holds task results, the run ledger and the lease. Never the HOT one."
+    )
+    hot_url: SecretStr | None = Field(
+        None, description="HOT: redis:// or rediss://, one or more databases: redis://:password@host:6379/0,3."
+    )
+    warm_url: SecretStr | None = Field(None, description="WARM: postgresql://user:password@host:5432/database.")
+    warm_tables: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("state_warm",), description="Tables of WARM, by comma: `table`, `schema.table`, globs; `*` is every table."
+    )
+    warm_parallel: int = Field(2, ge=1, le=16, description="Connections that read WARM at the same time.")
+    cold_url: str | None = Field(None, description="COLD: s3://bucket/prefix.")
+    cold_endpoint: str | None = Field(None, description="URL of COLD's S3 server; AWS where it is not set.")
+    cold_region: str | None = Field(None, description="Region of COLD's bucket.")
+    cold_access_key_id: str | None = Field(
+        None, description="COLD's own access key; the usual AWS_ variables otherwise."
+    )
+    cold_secret_access_key: SecretStr | None = Field(None, description="COLD's own secret key.")
+    cold_threads: int = Field(4, ge=1, le=64, description="Objects of COLD read or written at the same time.")
+    local_url: str | None = Field(None, description="The LOCAL store: file:///folder.")
+    cloud_url: str | None = Field(None, description="The CLOUD store: s3://bucket/prefix. Used where LOCAL is not set.")
+    cloud_endpoint: str | None = Field(None, description="URL of the CLOUD store's S3 server; AWS where it is not set.")
+    cloud_region: str | None = Field(None, description="Region of the CLOUD store's bucket.")
+    cloud_access_key_id: str | None = Field(None, description="The CLOUD store's own access key.")
+    cloud_secret_access_key: SecretStr | None = Field(None, description="The CLOUD store's own secret key.")
+    spool_url: str | None = Field(
+        None, description="Sealed staging that all workers share: file:///folder or s3://bucket/prefix."
+    )
+    spool_endpoint: str | None = Field(None, description="URL of the spool's S3 server; AWS where it is not set.")
+    spool_region: str | None = Field(None, description="Region of the spool's bucket.")
+    spool_access_key_id: str | None = Field(None, description="The spool's own access key.")
+    spool_secret_access_key: SecretStr | None = Field(None, description="The spool's own secret key.")
+    keyring_file: Path = Field(
+        Path("~/.config/strata/keyring.json"), description="The keyring (mode 0600), made by `strata keys init`."
+    )
+    zstd_level: int = Field(
+        1, ge=1, le=19, description="Level of compression; 1 is both faster and smaller than 3 on state like this."
+    )
+    segment_bytes: int = Field(
+        32 << 20, ge=1 << 20, le=256 << 20, description="Raw bytes of a segment, which a worker holds in memory."
+    )
+    stage_seconds: int = Field(3600, ge=60, description="A stage that works longer is stopped and its run fails.")
+    stack_folder: Path = Field(Path(".strata"), description="Where `strata stack` keeps its servers' data.")
+
+    @field_validator("warm_tables", mode="before")
+    @classmethod
+    def _by_comma(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError("it must be names, by comma or in a list")
+        tables = tuple(name.strip() for name in names if name.strip())
+        if not tables:
+            raise ValueError("names no table")
+        return tables
+
+    @field_validator("keyring_file", "stack_folder")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"the home folder in {value} cannot be found") from None
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, value: SecretStr | None) -> SecretStr | None:
+        return _scheme(value, "redis", "rediss", "amqp", "amqps")
+
+    @field_validator("result_url")
+    @classmethod
+    def _result(cls, value: SecretStr | None) -> SecretStr | None:
+        return _scheme(value, "redis", "rediss")
+
+    @field_validator("hot_url")
+    @classmethod
+    def _hot(cls, value: SecretStr | None) -> SecretStr | None:
+        return _scheme(value, "redis", "rediss", "unix")
+
+    @field_validator("warm_url")
+    @classmethod
+    def _warm(cls, value: SecretStr | None) -> SecretStr | None:
+        return _scheme(value, "postgresql", "postgres")
+
+    @field_validator("cold_url", "cloud_url")
+    @classmethod
+    def _s3(cls, value: str | None) -> str | None:
+        return _plain_scheme(value, "s3")
+
+    @field_validator("local_url")
+    @classmethod
+    def _file(cls, value: str | None) -> str | None:
+        return _plain_scheme(value, "file")
+
+    @field_validator("spool_url")
+    @classmethod
+    def _spool(cls, value: str | None) -> str | None:
+        return _plain_scheme(value, "file", "s3")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a hidden .env file would surprise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then the file; nothing else."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
+
+
+def settings_file() -> Path:
+    """The file that settings are read from; it need not exist."""
+    if configured := os.environ.get(_CONFIG):
+        return Path(configured)
+    anything_set = any(name.startswith(PREFIX) and value for name, value in os.environ.items())
+    return _STACK_FILE if not _FILE.exists() and not anything_set and _STACK_FILE.is_file() else _FILE
+
+
+def load_settings() -> Settings:
+    """The settings, or a SettingError with one sentence that names the wrong one."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {_CONFIG}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingError(f"there is no setting {name}", hint=_nearest(name, known))
+    configured = os.environ.get(_CONFIG)
+    if configured and not Path(configured).is_file():
+        raise SettingError(f"{_CONFIG} names {configured}, which is not a file")
+    return _checked(Settings, settings_file())
+
+
+def read_settings(file: Path) -> Settings:
+    """The settings of one file, whatever the environment says."""
+
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (TomlConfigSettingsSource(settings_cls, file),)
+
+    if not file.is_file():
+        raise SettingError(f"there is no {file}")
+    return Settings.model_construct(**dict(_checked(FileSettings, file)))
+
+
+def _checked(kind: type[Settings], file: Path) -> Settings:
+    try:
+        return kind()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{file} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise _in_one_sentence(error, file) from None
+
+
+def required(value: Any, setting: str, why: str) -> Any:
+    """The value of a setting that is needed now."""
+    if value is None:
+        raise SettingError(
+            f"{setting} is not set, and {why}", hint="See docs/settings.md, or run `make demo` to try Strata out."
+        )
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _in_one_sentence(error: ValidationError, file: Path) -> SettingError:
+    first: Mapping[str, Any] = error.errors(include_input=False, include_url=False)[0]
+    name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "the configuration"
+    if first["type"] == "extra_forbidden":
+        return SettingError(f"there is no setting {first['loc'][0]!r} (in {file})", hint="See docs/settings.md.")
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    return SettingError(f"{name} is wrong: {reason[0].lower()}{reason[1:]}", hint="See docs/settings.md.")
+
+
+def _scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
+    _plain_scheme(value.get_secret_value() if value else None, *schemes)
+    return value
+
+
+def _plain_scheme(value: str | None, *schemes: str) -> str | None:
+    if value is not None and value.partition("://")[0] not in schemes:
+        raise ValueError(f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    return value
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], 1)
+    return f"Did you mean {PREFIX}{near[0]}?" if near else "See docs/settings.md."

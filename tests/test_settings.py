@@ -1,0 +1,275 @@
+"""Settings: read once, checked whole, and wrong ones named in one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from strata.errors import SettingError
+from strata.settings import PREFIX, Settings, load_settings, read_settings, required
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
+SECRETS = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """An empty working folder, and no STRATA_ variable."""
+    for name in list(os.environ):
+        if name.upper().startswith(PREFIX):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(folder)
+
+
+def refused() -> SettingError:
+    """The error that loading raises."""
+    with pytest.raises(SettingError) as caught:
+        load_settings()
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert "\n" not in caught.value.sentence
+    return caught.value
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    """Without any setting Strata starts: what is missing is named when it is needed."""
+    settings = load_settings()
+    assert settings.hot_url is None
+    assert settings.warm_tables == ("state_warm",)
+    assert settings.keyring_file == Path.home() / ".config/strata/keyring.json"
+    assert (settings.zstd_level, settings.segment_bytes) == (1, 32 << 20)
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of the environment arrive as what they are."""
+    monkeypatch.setenv("STRATA_HOT_URL", "redis://:secret@host:6379/0,3")
+    monkeypatch.setenv("STRATA_WARM_TABLES", "orders, public.positions ,log_*")
+    monkeypatch.setenv("STRATA_ZSTD_LEVEL", "3")
+    monkeypatch.setenv("STRATA_KEYRING_FILE", "~/keys.json")
+    settings = load_settings()
+    assert settings.hot_url
+    assert settings.hot_url.get_secret_value() == "redis://:secret@host:6379/0,3"
+    assert settings.warm_tables == ("orders", "public.positions", "log_*")
+    assert settings.zstd_level == 3
+    assert settings.keyring_file == Path.home() / "keys.json"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty value, as compose files leave behind, is the default."""
+    monkeypatch.setenv("STRATA_HOT_URL", "")
+    monkeypatch.setenv("STRATA_ZSTD_LEVEL", "")
+    assert (load_settings().hot_url, load_settings().zstd_level) == (None, 1)
+
+
+def test_settings_are_frozen() -> None:
+    """What was read once does not change."""
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().zstd_level = 5  # type: ignore[misc]
+
+
+WRONG = {
+    "BROKER_URL": ["http://host", "host:6379", "sqla+sqlite:///x"],
+    "RESULT_URL": ["amqp://host", "db+sqlite:///x"],
+    "HOT_URL": ["postgresql://host/db", "localhost:6379"],
+    "WARM_URL": ["redis://host", "mysql://host/db", "host=/tmp dbname=x"],
+    "WARM_TABLES": [",", " , ,"],
+    "WARM_PARALLEL": ["0", "17", "many", "1.5"],
+    "COLD_URL": ["http://bucket", "bucket/prefix"],
+    "COLD_THREADS": ["0", "65"],
+    "LOCAL_URL": ["/var/lib/strata", "s3://bucket"],
+    "CLOUD_URL": ["file:///x", "gs://bucket"],
+    "SPOOL_URL": ["/tmp/spool", "redis://host"],
+    "KEYRING_FILE": ["~nobody-of-that-name/keyring.json"],
+    "ZSTD_LEVEL": ["0", "20", "best"],
+    "SEGMENT_BYTES": ["1000", "1000000000", "32MiB"],
+    "STAGE_SECONDS": ["59", "-1", "soon"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Whatever is wrong with a value, the error begins with the setting's name and points to the page."""
+    monkeypatch.setenv(PREFIX + name, value)
+    error = refused()
+    assert error.sentence.startswith(f"{PREFIX}{name} is wrong: ")
+    assert error.hint == "See docs/settings.md."
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name.endswith("_url")])
+def test_the_sentence_about_a_wrong_url_does_not_show_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A URL that may hold a password is not repeated in the error about it."""
+    monkeypatch.setenv(PREFIX + name.upper(), "wrong://user:hunter2@host")
+    error = refused()
+    assert "hunter2" not in error.sentence + error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("STRATA_HOT_URI", "STRATA_HOT_URL"),
+        ("STRATA_WARM_TABLE", "STRATA_WARM_TABLES"),
+        ("STRATA_KEYRING", "STRATA_KEYRING_FILE"),
+        ("STRATA_CONFIGS", "STRATA_CONFIG"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch, name: str, near: str) -> None:
+    """A name that is spelt wrong is an error, never a setting that silently does nothing."""
+    monkeypatch.setenv(name, "x")
+    error = refused()
+    assert error.sentence == f"there is no setting {name}"
+    assert error.hint == f"Did you mean {near}?"
+
+
+def test_an_unknown_variable_like_no_other_points_to_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is near, the hint names the page that lists them all."""
+    monkeypatch.setenv("STRATA_QQQ", "x")
+    assert refused().hint == "See docs/settings.md."
+
+
+def test_the_file_in_the_folder_is_read() -> None:
+    """`strata.toml` in the working folder gives settings by their small names."""
+    Path("strata.toml").write_text('hot_url = "redis://host/0"\nwarm_tables = ["a", "b"]\nzstd_level = 5\n')
+    settings = load_settings()
+    assert settings.hot_url == SecretStr("redis://host/0")
+    assert (settings.warm_tables, settings.zstd_level) == (("a", "b"), 5)
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable overrides the file, setting by setting."""
+    Path("strata.toml").write_text("zstd_level = 5\nwarm_parallel = 3\n")
+    monkeypatch.setenv("STRATA_ZSTD_LEVEL", "7")
+    settings = load_settings()
+    assert (settings.zstd_level, settings.warm_parallel) == (7, 3)
+
+
+def test_the_file_that_is_named_is_read(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """STRATA_CONFIG names another file, which then is the only one."""
+    Path("strata.toml").write_text("zstd_level = 5\n")
+    (folder / "other.toml").write_text("warm_parallel = 3\n")
+    monkeypatch.setenv("STRATA_CONFIG", str(folder / "other.toml"))
+    settings = load_settings()
+    assert (settings.zstd_level, settings.warm_parallel) == (1, 3)
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """A wrong STRATA_CONFIG is an error, not an empty configuration."""
+    monkeypatch.setenv("STRATA_CONFIG", "/nowhere/strata.toml")
+    assert refused().sentence == "STRATA_CONFIG names /nowhere/strata.toml, which is not a file"
+    monkeypatch.setenv("STRATA_CONFIG", str(folder))
+    assert "is not a file" in refused().sentence
+
+
+def test_the_local_stack_is_found_only_where_nothing_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.strata/strata.toml` counts while there is neither a file nor a variable; either makes it not count."""
+    Path(".strata").mkdir()
+    Path(".strata/strata.toml").write_text("zstd_level = 9\n")
+    assert load_settings().zstd_level == 9
+    with monkeypatch.context() as patch:
+        patch.setenv("STRATA_WARM_PARALLEL", "3")
+        assert load_settings().zstd_level == 1
+    Path("strata.toml").write_text("")
+    assert load_settings().zstd_level == 1
+
+
+def test_one_file_is_read_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """`read_settings` reads the file it is given and nothing else."""
+    (folder / "one.toml").write_text("zstd_level = 4\n")
+    monkeypatch.setenv("STRATA_ZSTD_LEVEL", "7")
+    assert read_settings(folder / "one.toml").zstd_level == 4
+    with pytest.raises(SettingError, match=r"there is no .*two\.toml"):
+        read_settings(folder / "two.toml")
+
+
+WRONG_FILES: dict[str, tuple[str | bytes, str]] = {
+    "no toml": ("zstd_level = = 5", r"strata\.toml is not valid TOML: .*line 1"),
+    "no text": (b"\xff\xfe = 1", r"strata\.toml is not valid TOML"),
+    "unknown name": ("zstd_levels = 5", r"there is no setting 'zstd_levels' \(in strata\.toml\)"),
+    "with the prefix": ('STRATA_HOT_URL = "redis://h"', "there is no setting 'STRATA_HOT_URL'"),
+    "in a table": ('[hot]\nurl = "redis://h"', "there is no setting 'hot'"),
+    "a number out of range": ("zstd_level = 50", "STRATA_ZSTD_LEVEL is wrong: "),
+    "a word for a number": ('zstd_level = "best"', "STRATA_ZSTD_LEVEL is wrong: "),
+    "a number for a URL": ("hot_url = 5", "STRATA_HOT_URL is wrong: "),
+    "a number for tables": ("warm_tables = 5", "STRATA_WARM_TABLES is wrong: "),
+    "numbers for tables": ("warm_tables = [1, 2]", "STRATA_WARM_TABLES is wrong: "),
+    "no tables": ("warm_tables = []", "STRATA_WARM_TABLES is wrong: "),
+    "true for tables": ("warm_tables = true", "STRATA_WARM_TABLES is wrong: "),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES.keys())
+def test_a_wrong_file_gives_one_sentence(content: str | bytes, sentence: str) -> None:
+    """Whatever is wrong in the file, the error names the file or the setting."""
+    Path("strata.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert re.match(sentence, refused().sentence)
+
+
+def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords and secret keys are in no repr, str or dump of the settings."""
+    schemes = {"broker_url": "redis", "result_url": "redis", "hot_url": "redis", "warm_url": "postgresql"}
+    for name in SECRETS:
+        monkeypatch.setenv(PREFIX + name.upper(), f"{schemes.get(name, 'x')}://user:hunter2@host/0")
+    settings = load_settings()
+    assert len(SECRETS) == 7
+    for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "hunter2" not in shown
+
+
+def test_everything_that_may_hold_a_secret_is_a_secret() -> None:
+    """Settings named for secrets, and URLs with users in them, are SecretStr."""
+    named = {name for name in Settings.model_fields if "secret" in name or "password" in name}
+    assert named | {"broker_url", "result_url", "hot_url", "warm_url"} == set(SECRETS)
+
+
+def test_a_setting_that_is_needed_and_missing_is_named() -> None:
+    """`required` gives the value, secrets opened, or a sentence with the setting and why it is needed."""
+    assert required(SecretStr("redis://x"), "STRATA_HOT_URL", "why") == "redis://x"
+    assert required("file:///x", "STRATA_SPOOL_URL", "why") == "file:///x"
+    with pytest.raises(SettingError, match="STRATA_SPOOL_URL is not set, and the stages need it") as caught:
+        required(None, "STRATA_SPOOL_URL", "the stages need it")
+    assert "docs/settings.md" in caught.value.hint
+
+
+def test_every_setting_has_a_description() -> None:
+    """Each is explained by a sentence."""
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
+
+
+def test_the_page_lists_every_setting_with_its_default_and_meaning() -> None:
+    """docs/settings.md has a row for each setting, as the code has it, and none for what is not one."""
+    rows = re.findall(r"^\| `(STRATA_\w+)` \| (.+?) \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    expected = [
+        (PREFIX + name.upper(), _shown(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    assert sorted(rows) == sorted(expected)
+
+
+def test_the_page_speaks_of_no_setting_that_is_not_there() -> None:
+    """Every STRATA_ name on the page is a setting, or STRATA_CONFIG."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {"STRATA_CONFIG"}
+    assert set(re.findall(r"STRATA_\w+", DOCUMENT.read_text())) - {PREFIX} == known
+
+
+def test_the_example_on_the_page_loads(folder: Path) -> None:
+    """The strata.toml shown is one: it loads, and names settings that exist."""
+    (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (folder / "strata.toml").write_text(example)
+    settings = load_settings()
+    assert set(tomllib.loads(example)) <= set(Settings.model_fields)
+    assert settings.local_url
+    assert settings.hot_url
