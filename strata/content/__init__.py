@@ -1,0 +1,1 @@
+"""Records as bytes: fingerprints, blocks, segments, the index, and chunks of large values."""

@@ -1,0 +1,1 @@
+"""What makes bytes small and unreadable: compression, encryption, keys, signatures, and the frame around them."""
