@@ -1,0 +1,123 @@
+"""The run ledger: makes at-least-once delivery exactly-once in effect.
+
+Behind every stage stands one row for each run, stage and unit. `take` answers with a claim (do it), with the result
+(it is done), or raises StageBusy (somebody does it). A claim has a token and runs out unless it is renewed; `finish`
+writes the result only while the token still stands, so of two workers that did the same stage one wins, and both go
+on with the winner's result. A run that has ended takes no more claims.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from strata.model.run import Progress, Run, RunState, Stage, StageRow
+
+CLAIM_SECONDS: Final = 30.0
+"""A claim that was not renewed for so long is free again: its worker is dead or cut off."""
+
+RENEW_SECONDS: Final = 5.0
+"""How often a working stage renews its claim and its lease."""
+
+MAX_ATTEMPTS: Final = 6
+"""A unit that took so many claims without a result is given up: whatever it is, it kills its workers."""
+
+KEEP_DAYS: Final = 14
+"""How long the ledger remembers a run."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to do one unit of one stage; `attempt` counts from 1 and makes names of staging unique."""
+
+    run_id: str
+    stage: Stage
+    unit: str
+    token: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The unit is done; `result` is the JSON document it left."""
+
+    result: str
+
+
+class Ledger(Protocol):
+    """Rows of runs and their stages; every verb is atomic."""
+
+    def create(self, run: Run) -> None:
+        """Enter a run; raises RunFailed where one of that id is known."""
+        ...
+
+    def run(self, run_id: str) -> Run | None:
+        """The run, or None."""
+        ...
+
+    def runs(self, limit: int) -> list[Run]:
+        """The latest runs, newest first."""
+        ...
+
+    def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
+        """Move a running run to a final state; False where it was final already.
+
+        FAILED is refused too while the run's last stage (record or finish) is done or under way: what may be about to
+        commit is not called a failure.
+        """
+        ...
+
+    def note_failure(self, run_id: str, reason: str, code: str = "") -> None:
+        """Keep the first reason for which a stage failed, and its error's code, until the run is ended."""
+        ...
+
+    def failure(self, run_id: str) -> str:
+        """The first reason noted, or nothing."""
+        ...
+
+    def failure_code(self, run_id: str) -> str:
+        """The code noted with it, or nothing."""
+        ...
+
+    def take(self, run_id: str, stage: Stage, unit: str, owner: str, *, instead_of: str | None = None) -> Claim | Done:
+        """Claim a unit; raises StageBusy while another claim stands, RunFailed when the run ended or gave up.
+
+        `instead_of` names an owner known to be dead, whose claim need not be waited for.
+        """
+        ...
+
+    def renew(self, claim: Claim) -> bool:
+        """Keep a claim alive, and the run with it; False where the claim is lost."""
+        ...
+
+    def finish(self, claim: Claim, result: str, seconds: float) -> str:
+        """Leave the result; returns the one that counts. StageBusy where the claim went to somebody who works on it."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Give up a claim without a result, so that the next attempt need not wait."""
+        ...
+
+    def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
+        """The result of a unit that is done, or None."""
+        ...
+
+    def results(self, run_id: str, stage: Stage) -> dict[str, str]:
+        """The results of every done unit of a stage, by unit."""
+        ...
+
+    def rows(self, run_id: str) -> list[StageRow]:
+        """Every row of a run."""
+        ...
+
+    def report(self, claim: Claim, progress: Progress) -> None:
+        """Say how far a unit is."""
+        ...
+
+    def progress(self, run_id: str) -> dict[str, Progress]:
+        """The latest report of each unit, by `stage:unit`."""
+        ...
+
+    def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
+        """Note that a run without a sign of life for so long is sent again; how often now, or None if it lives."""
+        ...

@@ -1,0 +1,178 @@
+"""A ledger in this process's memory: for runs without a broker, and small real tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done
+from strata.errors import RunFailed, StageBusy
+from strata.model.run import Progress, Run, RunState, Stage, StageRow
+
+
+@dataclass
+class _Row:
+    owner: str = ""
+    token: str | None = None
+    expires: float = 0.0
+    attempts: int = 0
+    result: str | None = None
+    seconds: float | None = None
+    began: float = 0.0
+
+
+@dataclass
+class _Entry:
+    run: Run
+    rows: dict[tuple[Stage, str], _Row] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    failure: str = ""
+    failure_code: str = ""
+
+
+class MemoryLedger:
+    """Implements Ledger for one process; thread-safe."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._lock = threading.RLock()
+
+    def create(self, run: Run) -> None:
+        with self._lock:
+            if run.run_id in self._entries:
+                raise RunFailed(f"a run {run.run_id} is known already")
+            self._entries[run.run_id] = _Entry(run)
+
+    def run(self, run_id: str) -> Run | None:
+        entry = self._entries.get(run_id)
+        return entry.run if entry else None
+
+    def runs(self, limit: int) -> list[Run]:
+        runs = sorted((entry.run for entry in self._entries.values()), key=lambda run: run.created_at, reverse=True)
+        return runs[:limit]
+
+    def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
+        with self._changing(run_id) as entry:
+            if entry.run.state.final or (state is RunState.FAILED and _committing(entry)):
+                return False
+            entry.run = entry.run.model_copy(update={"state": state, "reason": reason, "code": code})
+            return True
+
+    def note_failure(self, run_id: str, reason: str, code: str = "") -> None:
+        with self._lock:
+            entry = self._entries.get(run_id)
+            if entry and not entry.failure:
+                entry.failure, entry.failure_code = reason, code
+
+    def failure(self, run_id: str) -> str:
+        entry = self._entries.get(run_id)
+        return entry.failure if entry else ""
+
+    def failure_code(self, run_id: str) -> str:
+        entry = self._entries.get(run_id)
+        return entry.failure_code if entry else ""
+
+    def take(self, run_id: str, stage: Stage, unit: str, owner: str, *, instead_of: str | None = None) -> Claim | Done:
+        with self._changing(run_id) as entry:
+            row = entry.rows.setdefault((stage, unit), _Row())
+            if row.result is not None:
+                return Done(row.result)
+            if entry.run.state.final:
+                raise RunFailed(entry.run.reason or f"the run {run_id} has ended")
+            now = time.time()
+            if row.token and row.expires > now and row.owner != instead_of:
+                raise StageBusy(f"{stage} {unit} is being done by {row.owner}")
+            if row.attempts >= MAX_ATTEMPTS:
+                raise RunFailed(f"{stage} {unit} was given up after {row.attempts} attempts")
+            row.owner, row.token, row.expires, row.began = owner, uuid4().hex, now + CLAIM_SECONDS, now
+            row.attempts += 1
+            return Claim(run_id, stage, unit, row.token, row.attempts)
+
+    def renew(self, claim: Claim) -> bool:
+        with self._changing(claim.run_id) as entry:
+            row = entry.rows[claim.stage, claim.unit]
+            if row.token == claim.token:
+                row.expires = time.time() + CLAIM_SECONDS
+            return row.token == claim.token
+
+    def finish(self, claim: Claim, result: str, seconds: float) -> str:
+        with self._changing(claim.run_id) as entry:
+            row = entry.rows[claim.stage, claim.unit]
+            if row.result is not None:
+                return row.result
+            if row.token != claim.token:
+                raise StageBusy(f"{claim.stage} {claim.unit} went to {row.owner}")
+            row.token, row.result, row.seconds = None, result, seconds
+            return result
+
+    def release(self, claim: Claim) -> None:
+        with self._changing(claim.run_id) as entry:
+            row = entry.rows[claim.stage, claim.unit]
+            if row.token == claim.token:
+                row.token = None
+
+    def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
+        row = self._rows(run_id).get((stage, unit))
+        return row.result if row else None
+
+    def results(self, run_id: str, stage: Stage) -> dict[str, str]:
+        rows = list(self._rows(run_id).items())
+        return {unit: row.result for (at, unit), row in rows if at is stage and row.result is not None}
+
+    def rows(self, run_id: str) -> list[StageRow]:
+        return [
+            StageRow(
+                stage=stage,
+                unit=unit,
+                done=row.result is not None,
+                owner=row.owner,
+                attempts=row.attempts,
+                seconds=row.seconds,
+                began=row.began,
+            )
+            for (stage, unit), row in list(self._rows(run_id).items())
+        ]
+
+    def report(self, claim: Claim, progress: Progress) -> None:
+        with self._changing(claim.run_id) as entry:
+            entry.progress[f"{claim.stage}:{claim.unit}"] = progress
+
+    def progress(self, run_id: str) -> dict[str, Progress]:
+        entry = self._entries.get(run_id)
+        return dict(entry.progress) if entry else {}
+
+    def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
+        with self._lock:
+            run = self._known(run_id).run
+            if run.state.final or (datetime.now(UTC) - run.updated_at).total_seconds() < after_seconds:
+                return None
+            update = {"resent": run.resent + 1, "updated_at": datetime.now(UTC)}
+            self._entries[run_id].run = run.model_copy(update=update)
+            return run.resent + 1
+
+    @contextmanager
+    def _changing(self, run_id: str) -> Iterator[_Entry]:
+        with self._lock:
+            entry = self._known(run_id)
+            yield entry
+            entry.run = entry.run.model_copy(update={"updated_at": datetime.now(UTC)})
+
+    def _known(self, run_id: str) -> _Entry:
+        entry = self._entries.get(run_id)
+        if entry is None:
+            raise RunFailed(f"no run {run_id} is known here")
+        return entry
+
+    def _rows(self, run_id: str) -> dict[tuple[Stage, str], _Row]:
+        entry = self._entries.get(run_id)
+        return entry.rows if entry else {}
+
+
+def _committing(entry: _Entry) -> bool:
+    rows = [row for (stage, _), row in entry.rows.items() if stage in {Stage.RECORD, Stage.FINISH}]
+    return any(row.result is not None or (row.token and row.expires > time.time()) for row in rows)

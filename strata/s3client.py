@@ -1,0 +1,243 @@
+"""S3 as both the COLD source and the CLOUD and ARCHIVE stores reach it: one client, one reading of its errors.
+
+boto3 is imported inside functions: it takes 0.34 s, and most commands never speak S3.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from strata.errors import SettingError
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.exceptions import ClientError
+    from mypy_boto3_s3.client import S3Client
+
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 30
+_MAKING: Final = threading.Lock()
+"""Sessions make one client at a time; clients themselves may be used by many threads."""
+ATTEMPTS: Final = 5
+"""How often one request is tried; botocore waits up to 1, 2, 4 and 8 s between the tries."""
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """Where an S3 service is and who asks; None leaves a value to boto3's default chain."""
+
+    endpoint: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    region: str | None = None
+    attempts: int = ATTEMPTS
+
+    @property
+    def host(self) -> str:
+        """The endpoint's host and port without credentials; `amazonaws.com` where none is set."""
+        return urlsplit(self.endpoint).netloc.rpartition("@")[2] if self.endpoint else "amazonaws.com"
+
+
+class FaultKind(Enum):
+    """What an S3 failure means to whoever asked."""
+
+    UNAVAILABLE = auto()
+    NO_BUCKET = auto()
+    NO_OBJECT = auto()
+    CHANGED = auto()
+    """A condition on the object did not hold: If-Match, If-None-Match."""
+    CONFLICT = auto()
+    """Another conditional write of that name was under way."""
+    BAD_RANGE = auto()
+    DENIED = auto()
+    ARCHIVED = auto()
+    FULL = auto()
+    REFUSED = auto()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An S3 failure: its kind, and a reason that holds no object name and no secret."""
+
+    kind: FaultKind
+    reason: str
+    hint: str
+    tries: int = 1
+
+
+_BY_CODE: Final = {
+    "NoSuchBucket": FaultKind.NO_BUCKET,
+    "NoSuchKey": FaultKind.NO_OBJECT,
+    "NoSuchVersion": FaultKind.NO_OBJECT,
+    "PreconditionFailed": FaultKind.CHANGED,
+    "ConditionalRequestConflict": FaultKind.CONFLICT,
+    "InvalidRange": FaultKind.BAD_RANGE,
+    "InvalidObjectState": FaultKind.ARCHIVED,
+    "InsufficientStorage": FaultKind.FULL,
+    "QuotaExceeded": FaultKind.FULL,
+    "XMinioStorageFull": FaultKind.FULL,
+    "SlowDown": FaultKind.UNAVAILABLE,
+    "RequestTimeout": FaultKind.UNAVAILABLE,
+    "RequestLimitExceeded": FaultKind.UNAVAILABLE,
+    "Throttling": FaultKind.UNAVAILABLE,
+    "RequestTimeTooSkewed": FaultKind.REFUSED,
+    "ExpiredToken": FaultKind.DENIED,
+    "InvalidToken": FaultKind.DENIED,
+}
+_BY_STATUS: Final = {
+    401: FaultKind.DENIED,
+    403: FaultKind.DENIED,
+    404: FaultKind.NO_OBJECT,
+    408: FaultKind.UNAVAILABLE,
+    409: FaultKind.CONFLICT,
+    412: FaultKind.CHANGED,
+    416: FaultKind.BAD_RANGE,
+    429: FaultKind.UNAVAILABLE,
+    501: FaultKind.REFUSED,
+    507: FaultKind.FULL,
+}
+_HINTS: Final = {
+    FaultKind.UNAVAILABLE: "Check the endpoint and the network; a retry may help.",
+    FaultKind.NO_BUCKET: "Create the bucket, or correct the URL; Strata never creates buckets.",
+    FaultKind.NO_OBJECT: "It was deleted, or never written whole.",
+    FaultKind.CHANGED: "Something else writes to it; a retry may help.",
+    FaultKind.CONFLICT: "Something else writes to it; a retry may help.",
+    FaultKind.BAD_RANGE: "The object is shorter than was asked for.",
+    FaultKind.DENIED: "Check the credentials, and what they may do with this bucket.",
+    FaultKind.ARCHIVED: "Bring archived objects back first (S3 RestoreObject), then start again.",
+    FaultKind.FULL: "Free room there, then start again.",
+    FaultKind.REFUSED: "Check the region, the endpoint and that the service supports the request.",
+}
+_HINTS_BY_CODE: Final = {
+    "InvalidStorageClass": "Choose a storage class that this service has.",
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "PermanentRedirect": "Set the region of the bucket.",
+    "AuthorizationHeaderMalformed": "Set the region of the bucket.",
+}
+
+
+def location(url: str, setting: str) -> tuple[str, str]:
+    """The bucket and the prefix (empty, or ending in `/`) that an s3:// URL names; SettingError otherwise.
+
+    The prefix stands for itself: nothing in it is percent-decoded.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not _BUCKET.fullmatch(bucket):
+        raise SettingError(
+            f"{setting} must be a URL like s3://bucket/prefix",
+            hint="Credentials and endpoint have settings of their own.",
+        )
+    return bucket, f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
+
+
+def _checked_endpoint(endpoint: str | None) -> str | None:
+    parts = urlsplit(endpoint or "http://unset")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise SettingError(
+            "the S3 endpoint must be a URL like https://s3.example.org:9000",
+            hint="Credentials have settings of their own.",
+        )
+    return endpoint
+
+
+@cache
+def _session() -> Session:
+    """One session for the process: it holds no connection, and parsing S3's service model takes it 0.1 s."""
+    from boto3.session import Session
+
+    return Session()
+
+
+def make_client(access: S3Access, connections: int) -> S3Client:
+    """A client of its own for up to `connections` threads; make it after the worker has forked."""
+    from botocore.config import Config
+
+    endpoint = _checked_endpoint(access.endpoint)
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        # the default adds CRC trailers in chunked bodies, which many S3-compatible services refuse
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"mode": "standard", "total_max_attempts": access.attempts},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        max_pool_connections=connections,
+    )
+    with _MAKING:
+        return _session().client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            region_name=access.region or _session().region_name or ("us-east-1" if endpoint else None),
+            config=config,
+        )
+
+
+class Translated:
+    """A context that raises what `failure` makes of an S3 failure inside, from None."""
+
+    def __init__(self, failure: Callable[[Fault], Exception]) -> None:
+        self._failure = failure
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error and (fault := _fault_of(error)):
+            raise self._failure(fault) from None
+
+
+def _fault_of(error: BaseException) -> Fault | None:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, ClientError):
+        return _answer_fault(error)
+    return _local_fault(error) if isinstance(error, BotoCoreError | HTTPError | OSError) else None
+
+
+def _answer_fault(error: ClientError) -> Fault:
+    """What the service answered, by its code alone: messages of services quote object names and policies."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    metadata: Any = error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    fallback = FaultKind.UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else FaultKind.REFUSED
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, fallback)
+    shown = f"{code} (HTTP {status})" if re.fullmatch(r"[A-Za-z.]{3,60}", code) else f"HTTP {status}"
+    return Fault(kind, shown, _HINTS_BY_CODE.get(code, _HINTS[kind]), 1 + int(metadata.get("RetryAttempts", 0)))
+
+
+def _local_fault(error: Exception) -> Fault:
+    """What went wrong before or without an answer, by its type alone: messages hold whole URLs."""
+    for types, kind, reason, hint in _local_faults():
+        if isinstance(error, types):
+            return Fault(kind, reason, hint or _HINTS[kind])
+    return Fault(FaultKind.REFUSED, type(error).__name__, _HINTS[FaultKind.REFUSED])
+
+
+def _local_faults() -> Iterator[tuple[tuple[type[Exception], ...], FaultKind, str, str]]:
+    """Types of local failures, special ones before general ones: types, kind, reason, hint where it is its own."""
+    from botocore import exceptions as boto
+    from urllib3.exceptions import HTTPError
+
+    nobody = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+    slow = (boto.ConnectTimeoutError, boto.ReadTimeoutError, TimeoutError)
+    broken = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, HTTPError, OSError)
+    yield nobody, FaultKind.DENIED, "no credentials were found", "Set the access key and the secret key."
+    yield (boto.SSLError,), FaultKind.REFUSED, "TLS failed", "Check the endpoint's certificate and who is trusted."
+    yield (boto.ParamValidationError,), FaultKind.REFUSED, "S3 cannot express the request", ""
+    yield slow, FaultKind.UNAVAILABLE, "it did not answer in time", ""
+    yield (boto.EndpointConnectionError,), FaultKind.UNAVAILABLE, "it cannot be reached", ""
+    yield broken, FaultKind.UNAVAILABLE, "the connection broke", ""

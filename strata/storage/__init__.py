@@ -1,0 +1,1 @@
+"""Where sealed bytes rest: stores and the spool, behind one port."""

@@ -1,0 +1,106 @@
+"""What every store can do, in plain verbs.
+
+Objects are written once and whole: `put` never overwrites, and a reader never sees half of one. Names are
+`/`-separated, of `[A-Za-z0-9._-]`. Objects are bounded (tens of MiB), so one is handed over as a list of buffers.
+Failures: `StoreUnavailable` (retry), `StoreFull`, `ObjectNotFound`, `ObjectExists`, `StorageError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from strata.errors import StorageError
+
+Buffer = bytes | bytearray | memoryview
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object of a listing; `size` in bytes."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class ObjectWriter(Protocol):
+    """An object that is being written; nobody sees it before `commit`."""
+
+    def write(self, part: Buffer) -> None:
+        """Append bytes; the buffer may be used again once this returns."""
+        ...
+
+    def commit(self) -> None:
+        """Make the object appear, durably; raises ObjectExists where the name is taken."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing; does nothing after `commit`."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """A flat, write-once store of named objects."""
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without credentials."""
+        ...
+
+    def put(self, name: str, parts: Sequence[Buffer]) -> None:
+        """Store the joined parts as a new object, durably; raises ObjectExists where the name is taken."""
+        ...
+
+    def begin(self, name: str) -> ObjectWriter:
+        """Begin a new object that is written in parts, without holding it in memory where the store can."""
+        ...
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The object's bytes, or `length` bytes from `offset` (fewer at the object's end)."""
+        ...
+
+    def size(self, name: str) -> int:
+        """The object's size in bytes."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose name begins with `prefix`, in no promised order."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object; no error where there is none."""
+        ...
+
+    def clear(self, folder: str) -> None:
+        """Remove every object below `folder/`, and what writes that were cut short left there."""
+        ...
+
+
+class GatheringWriter:
+    """Implements ObjectWriter for a store that takes whole objects only: holds the parts until `commit`."""
+
+    def __init__(self, put: Callable[[str, Sequence[Buffer]], None], name: str) -> None:
+        self._put, self._name = put, name
+        self._parts: list[Buffer] = []
+
+    def write(self, part: Buffer) -> None:
+        self._parts.append(bytes(part))
+
+    def commit(self) -> None:
+        self._put(self._name, self._parts)
+
+    def abort(self) -> None:
+        self._parts.clear()
+
+
+def checked_name(name: str) -> str:
+    """The name, or StorageError where it could leave the store or upset a file system."""
+    if not _NAME.fullmatch(name) or ".." in name.split("/") or "." in name.split("/"):
+        raise StorageError(f"{name!r} is not a valid object name")
+    return name
