@@ -1,0 +1,1 @@
+"""The three services that hold state: read from, and written back to."""

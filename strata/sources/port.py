@@ -1,0 +1,108 @@
+"""What every source of state can do: read its tier as records, and take the records back.
+
+A source is used in two phases, so that the cuts of the three tiers can be taken together: `connect` opens a session,
+`cut` fixes the moment, `read` streams the records of that moment. Reading needs bounded memory: what a session holds
+at a time depends on batch sizes, not on how much state there is.
+
+Every failure is raised as `SourceUnavailable` (the tier does not answer, or stopped half way) or `SourceError`
+(it answers, and a retry will not help), from None, with a sentence that names the tier and holds no key and no value.
+A session never ends its stream early without an error: a dead tier is never an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from strata.model.record import LargeValue, SourceItem
+from strata.model.scope import Scope
+from strata.model.tier import Tier
+
+
+class RestoreMode(StrEnum):
+    """What a restore does to records of the scope that the backup does not hold."""
+
+    EXACT = "exact"
+    """The target becomes what the backup holds: records of the scope that are not in it are removed."""
+    OVERLAY = "overlay"
+    """Records of the backup are written; others are left alone."""
+    REHEARSE = "rehearse"
+    """Everything is checked, nothing is written."""
+
+
+@dataclass
+class ApplyCounts:
+    """What a restore did to one tier, in records; exact."""
+
+    written: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    expired: int = 0
+    bytes: int = 0
+    """Bytes of the values written."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the operator about what could not be kept exactly."""
+
+
+KnownKeys = Callable[[str, pa.Array], npt.NDArray[np.bool_]]
+"""`known(namespace, keys)` says for each key (large_binary array) whether the backup holds it."""
+
+
+class Session(Protocol):
+    """A connection to one tier for reading."""
+
+    def cut(self) -> dict[str, Any]:
+        """Fix the moment that `read` shows, and say where it is (time, position); JSON-able, no secrets, no state."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a restore must know of the source besides the records (server version, tables...); JSON-able.
+
+        Valid after `cut`. Stored sealed.
+        """
+        ...
+
+    def read(self, scope: Scope) -> Iterator[SourceItem]:
+        """The records of the scope, each at least once; batches of a few MiB and large values, in any order."""
+        ...
+
+
+class Application(Protocol):
+    """One restore into one tier. Leaving its context without `finish` takes back what can be taken back."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write records (columns of `SOURCE_SCHEMA` at least, all with a value)."""
+        ...
+
+    def write_large(self, value: LargeValue) -> None:
+        """Write one record whose value is streamed."""
+        ...
+
+    def finish(self, known: KnownKeys, scope: Scope) -> ApplyCounts:
+        """In EXACT mode remove what `known` does not hold (within the scope); commit; say what was done."""
+        ...
+
+
+class StateSource(Protocol):
+    """One tier's service."""
+
+    tier: Tier
+
+    def connect(self) -> AbstractContextManager[Session]:
+        """Open a session for reading."""
+        ...
+
+    def check(self, description: dict[str, Any]) -> None:
+        """Raise unless records of a backup with this description can be written here; writes nothing."""
+        ...
+
+    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:
+        """Begin a restore (EXACT or OVERLAY) of records that were read with this description."""
+        ...

@@ -1,0 +1,152 @@
+"""Connections to PostgreSQL, the settings every transaction runs under, and what its errors become.
+
+Settings are made with SET LOCAL, so they hold behind a pooler that gives each transaction another server connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from strata.errors import SettingError, SourceError, SourceUnavailable
+from strata.model.tier import Tier
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+OLDEST_SERVER: Final = 120000
+_TRANSACTION_TIMEOUTS: Final = 170000
+LOCK_SECONDS: Final = 30
+
+_DEFAULTS: Final = {
+    "application_name": "strata",
+    "client_encoding": "UTF8",  # until a transaction sets its own
+    "connect_timeout": 10,
+    # A peer that vanished is noticed within a minute; the kernel's own default is more than two hours.
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+
+# pg_dump's settings, and three more that a value's text depends on: TimeZone (timestamptz), lc_monetary (money) and
+# xmloption. Without them an unchanged row could look changed, or a restored one be another.
+_SETTINGS: Final = {
+    "search_path": "''",
+    "row_security": "off",
+    "extra_float_digits": "3",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "TimeZone": "UTC",
+    "lc_monetary": "'C'",
+    "xmloption": "content",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "synchronize_seqscans": "off",
+    "enable_tidscan": "on",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": f"'{LOCK_SECONDS}s'",
+    "client_min_messages": "error",
+}
+
+# Connection loss, shutdown, too many clients, lock timeout, deadlock, and a standby's cancel for recovery.
+_RETRYABLE: Final = ("08", "57P", "53300", "55P03", "40")
+# Classes whose messages name objects, never values: syntax and access, features, schema, state, resources, system.
+_NAMING_CLASSES: Final = ("42", "0A", "3F", "3D", "55", "53", "54", "57", "58", "25", "28")
+# libpq gives no code for a refused connection, only the server's words.
+_REFUSED: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|permission denied|not permitted"
+)
+
+
+class Server:
+    """One PostgreSQL database: where it is, without its password, and how to reach it."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error:
+            raise SettingError(
+                f"the address of {Tier.WARM.label} cannot be understood",
+                hint="Write it as postgresql://user:password@host:port/database.",
+            ) from None
+        self._parameters: dict[str, Any] = {**_DEFAULTS, **given}
+        host, port = given.get("host") or "localhost", given.get("port") or 5432
+        database = given.get("dbname") or given.get("user") or ""
+        self.label = f"{Tier.WARM.label} at {host}:{port}/{database}"
+
+    def connect(self) -> Connection:
+        """Open a connection in autocommit mode; transactions are begun by `begin`."""
+        try:
+            connection = psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise self._connection_failure(error) from None
+        if connection.info.server_version < OLDEST_SERVER:
+            connection.close()
+            raise SourceError(f"{self.label} is older than PostgreSQL 12, which is the oldest that can be backed up")
+        return connection
+
+    @contextmanager
+    def speaking(self, doing: str) -> Iterator[None]:
+        """Turn psycopg's errors within into Strata's; `doing` completes "failed while ..."."""
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self.failure(error, doing) from None
+
+    def failure(self, error: psycopg.Error, doing: str) -> SourceError:
+        """The error that says what happened, without any row's values."""
+        state = error.sqlstate
+        if state is None and isinstance(error, psycopg.OperationalError):
+            return SourceUnavailable(f"{self.label} stopped answering while {doing}")
+        kind = SourceUnavailable if state is not None and state.startswith(_RETRYABLE) else SourceError
+        hint = "Another session holds a lock; try again later." if state == "55P03" else ""
+        return kind(f"{self.label} failed while {doing}: {_said(error)}", hint=hint)
+
+    def _connection_failure(self, error: psycopg.Error) -> SourceError:
+        said = " ".join(str(error).split())
+        if _REFUSED.search(said):
+            return SourceError(f"{self.label} refused the connection: {said}")
+        return SourceUnavailable(f"{self.label} does not answer: {said}")
+
+
+def begin(connection: Connection, mode: str, *, snapshot: str | None = None) -> None:
+    """Begin a transaction of `mode` under Strata's settings; none of it fixes the transaction's snapshot.
+
+    Text is exchanged in the server's own encoding, so that values travel byte for byte. An SQL_ASCII server converts
+    nothing whatever the client says; UTF8 then lets names that are not ASCII through.
+    """
+    server = connection.info.parameter_status("server_encoding") or "UTF8"
+    settings = dict(_SETTINGS, client_encoding="UTF8" if server == "SQL_ASCII" else f"'{server}'")
+    if connection.info.server_version >= _TRANSACTION_TIMEOUTS:
+        settings["transaction_timeout"] = "0"
+    statements = [f"BEGIN ISOLATION LEVEL {mode}"]
+    statements += [f"SET TRANSACTION SNAPSHOT '{snapshot}'"] if snapshot else []
+    statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
+    connection.execute("; ".join(statements).encode())
+
+
+def execute_text(connection: Connection, statement: str) -> None:
+    """Execute a statement that is already complete SQL, such as DDL kept in a backup."""
+    connection.execute(statement.encode(connection.info.encoding))
+
+
+def _said(error: psycopg.Error) -> str:
+    """The server's condition and the objects it names; its words only where they cannot hold a value."""
+    state, diagnostic = error.sqlstate or "", error.diag
+    condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    if state.startswith(_NAMING_CLASSES) and diagnostic.message_primary:
+        return f"{diagnostic.message_primary} (SQLSTATE {state})"
+    where = {
+        "table": ".".join(filter(None, (diagnostic.schema_name, diagnostic.table_name))),
+        "column": diagnostic.column_name,
+        "constraint": diagnostic.constraint_name,
+    }
+    named = "".join(f", {what} {name}" for what, name in where.items() if name)
+    return f"{condition} (SQLSTATE {state or 'none'}){named}"

@@ -1,0 +1,55 @@
+"""WARM: PostgreSQL tables as records, read at one snapshot and put back in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+from strata.model.tier import Tier
+from strata.sources.port import RestoreMode
+from strata.sources.postgres_compare import confirm, targets
+from strata.sources.postgres_connect import Server, begin
+from strata.sources.postgres_names import parse_pattern
+from strata.sources.postgres_read import READ_ONLY
+from strata.sources.postgres_session import PostgresSession
+from strata.sources.postgres_table import Description
+from strata.sources.postgres_write import PostgresApplication, restoring
+
+READERS: Final = 2
+"""Connections that read at the same time, besides the one that holds the snapshot."""
+
+
+class PostgresWarm:
+    """The tables of one database that `tables` names: names or globs, `*` for every table."""
+
+    tier = Tier.WARM
+
+    def __init__(self, url: str, tables: tuple[str, ...] = ("state_warm",), parallel: int = READERS) -> None:
+        self._server = Server(url)
+        self._patterns = tuple(parse_pattern(text) for text in tables)
+        self._parallel = parallel
+
+    def __repr__(self) -> str:
+        return f"PostgresWarm({self._server.label})"
+
+    @contextmanager
+    def connect(self) -> Iterator[PostgresSession]:
+        connection = self._server.connect()
+        try:
+            yield PostgresSession(self._server, connection, self._patterns, self._parallel)
+        finally:
+            connection.close()
+
+    def check(self, description: dict[str, Any]) -> None:
+        kept = Description.from_json(description)
+        connection = self._server.connect()
+        try:
+            with self._server.speaking("comparing its tables with the backup's"):
+                begin(connection, READ_ONLY)
+                confirm(self._server, connection, kept, targets(connection, kept))
+        finally:
+            connection.close()
+
+    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[PostgresApplication]:
+        return restoring(self._server, Description.from_json(description), mode)

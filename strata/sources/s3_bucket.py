@@ -1,0 +1,185 @@
+"""The bucket and prefix of COLD: listed page by page, read whole or by range."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from strata.errors import SourceError, SourceUnavailable
+from strata.model.tier import Tier
+from strata.s3client import Fault, FaultKind, Translated
+from strata.sources.s3_object import attrs_of, cold_failure
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectIdentifierTypeDef
+
+_TIER: Final = Tier.COLD.label
+_MAY_DELETE: Final = "Check that the credentials may delete, and that no lock holds the objects."
+_TRIES: Final = 3
+"""How often a body that breaks off is asked for again; botocore tries again only until a body begins."""
+
+
+class Gone(Exception):
+    """The object is not there any more."""
+
+
+class Changed(Exception):
+    """The object is not the one that was listed."""
+
+
+class Archived(Exception):
+    """The object cannot be read until it is brought back from an archive class."""
+
+
+class _OneByOne(Exception):
+    """The service does not remove many objects in one request."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a listing; `key` is its name below the prefix, `size` in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    storage_class: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of an object, and what the answer said of the whole of it."""
+
+    data: bytes
+    size: int
+    etag: str
+    version: str | None
+    modified: datetime
+    attrs: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer to a listing, and the token that asks for the next; the time is the service's own."""
+
+    entries: list[Entry]
+    following: str | None
+    time: datetime | None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Requests on the objects below one prefix; every failure is raised as a SourceError."""
+
+    client: S3Client
+    name: str
+    prefix: str
+
+    def page(self, following: str | None = None, limit: int = 1000) -> Page:
+        """One page of the listing, in the service's order, of at most `limit` objects."""
+        more: Any = {"ContinuationToken": following} if following else {}
+        with Translated(cold_failure("be listed")):
+            answer = self.client.list_objects_v2(Bucket=self.name, Prefix=self.prefix, MaxKeys=limit, **more)
+        start = len(self.prefix)
+        entries = [
+            Entry(found["Key"][start:], found["Size"], found.get("ETag", ""), found.get("StorageClass", "STANDARD"))
+            for found in answer.get("Contents", [])
+            if len(found["Key"]) > start  # the prefix's own folder marker is not below it
+        ]
+        following = answer.get("NextContinuationToken")
+        if answer.get("IsTruncated") and not following:
+            raise SourceError(f"{_TIER} broke off its listing and does not say how it goes on")
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return Page(entries, following, parsedate_to_datetime(date) if date else None)
+
+    def holds(self, key: str) -> bool:
+        """Whether a listing shows the object now."""
+        name = self.prefix + key
+        with Translated(cold_failure("be listed")):
+            answer = self.client.list_objects_v2(Bucket=self.name, Prefix=name, MaxKeys=1)
+            return any(found["Key"] == name for found in answer.get("Contents", []))
+
+    def whole(self, key: str, most: int) -> Piece:
+        """The object, unless it is larger than `most` bytes (Changed)."""
+        return self._get(key, most, {})
+
+    def part(self, key: str, start: int, length: int, etag: str | None = None, version: str | None = None) -> Piece:
+        """Up to `length` bytes from `start`: of that version, or as long as the object has that ETag (Changed)."""
+        how = {"Range": f"bytes={start}-{start + length - 1}"}
+        if version:
+            how["VersionId"] = version
+        elif etag:
+            how["IfMatch"] = etag
+        piece = self._get(key, length, how)
+        if etag and not version and piece.etag.strip('"') != etag.strip('"'):
+            raise Changed  # some services do not know If-Match
+        if len(piece.data) != min(length, piece.size - start):
+            raise Changed
+        return piece
+
+    def delete(self, keys: list[str]) -> bool:
+        """Remove up to 1,000 objects in one request; False where the service takes them only one by one."""
+        objects: list[ObjectIdentifierTypeDef] = [{"Key": self.prefix + key} for key in keys]
+        try:
+            with Translated(_delete_failure):
+                answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": objects, "Quiet": True})
+        except _OneByOne:
+            return False
+        if failed := answer.get("Errors"):
+            kind = SourceUnavailable if failed[0].get("Code") in {"InternalError", "SlowDown"} else SourceError
+            raise kind(f"{_TIER} could not remove {len(failed)} objects", hint=_MAY_DELETE)
+        return True
+
+    def delete_one(self, key: str) -> None:
+        """Remove one object; no error where there is none."""
+        with Translated(cold_failure("remove an object")):
+            self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
+
+    def _get(self, key: str, most: int, how: dict[str, str]) -> Piece:
+        for tries_left in reversed(range(_TRIES)):
+            answer = self._ask(key, how)
+            try:
+                with closing(answer["Body"]) as body, Translated(cold_failure("be read to the end of an object")):
+                    if answer["ContentLength"] > most:
+                        raise Changed
+                    # read() of all costs one copy out of the socket; it raises where the body is short
+                    return _piece(answer, body.read())
+            except SourceUnavailable:
+                if not tries_left:
+                    raise
+        raise Changed  # pragma: no cover - the last try returned or raised
+
+    def _ask(self, key: str, how: dict[str, Any]) -> GetObjectOutputTypeDef:
+        with Translated(_get_failure):
+            return self.client.get_object(Bucket=self.name, Key=self.prefix + key, **how)
+
+
+def _delete_failure(fault: Fault) -> Exception:
+    if fault.kind is FaultKind.REFUSED:
+        return _OneByOne()  # not known, or wants a checksum that is not sent: services differ
+    return cold_failure("remove objects")(fault)
+
+
+def _get_failure(fault: Fault) -> Exception:
+    answers = {
+        FaultKind.NO_OBJECT: Gone,
+        FaultKind.CHANGED: Changed,
+        FaultKind.BAD_RANGE: Changed,
+        FaultKind.ARCHIVED: Archived,
+    }
+    return answers[fault.kind]() if fault.kind in answers else cold_failure("be read")(fault)
+
+
+def _piece(answer: GetObjectOutputTypeDef, data: bytes) -> Piece:
+    whole = answer.get("ContentRange", "").rpartition("/")[2]
+    return Piece(
+        data=data,
+        size=int(whole) if whole.isdigit() else answer["ContentLength"],
+        etag=answer.get("ETag", ""),
+        version=answer.get("VersionId"),
+        modified=answer["LastModified"],
+        attrs=attrs_of(answer),
+    )

@@ -1,0 +1,61 @@
+"""COLD: the objects of an S3 bucket, below a prefix, read as records and written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from strata.model.tier import Tier
+from strata.s3client import ATTEMPTS, S3Access, location, make_client
+from strata.sources.port import RestoreMode
+from strata.sources.s3_bucket import Bucket
+from strata.sources.s3_read import ColdSession
+from strata.sources.s3_write import ColdApplication
+
+
+class S3Cold:
+    """The objects below `s3://bucket/prefix`; a record's key is its object's name below the prefix, in UTF-8.
+
+    A value of None for a credential or the region leaves it to boto3's default chain. Four threads reach what more
+    do: on two cores GETs of 1.5 MB run at 522 MB/s with 4 threads, 465 with 8.
+    """
+
+    tier = Tier.COLD
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        endpoint: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        region: str | None = None,
+        threads: int = 4,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._name, self._prefix = location(url, "the URL of COLD")
+        self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts)
+        self._threads = threads
+
+    def __repr__(self) -> str:
+        return f"S3Cold(s3://{self._name}/{self._prefix})"
+
+    @contextmanager
+    def connect(self) -> Iterator[ColdSession]:
+        with self._bucket() as bucket, closing(ColdSession(bucket, self._access.host, self._threads)) as session:
+            yield session
+
+    def check(self, description: dict[str, Any]) -> None:  # noqa: ARG002 - any bucket takes any objects
+        with self._bucket() as bucket:
+            bucket.page(limit=1)
+
+    @contextmanager
+    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[ColdApplication]:  # noqa: ARG002
+        with self._bucket() as bucket, closing(ColdApplication(bucket, mode, self._threads)) as application:
+            yield application
+
+    @contextmanager
+    def _bucket(self) -> Iterator[Bucket]:
+        with closing(make_client(self._access, self._threads + 1)) as client:
+            yield Bucket(client, self._name, self._prefix)

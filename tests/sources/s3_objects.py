@@ -1,0 +1,106 @@
+"""S3 services and their objects, as the tests of COLD arrange and compare them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from strata.model.record import SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
+from strata.model.scope import Scope
+from strata.s3client import S3Access, make_client
+from strata.sources.port import ApplyCounts, RestoreMode, StateSource
+from strata.sources.s3_cold import S3Cold
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+EVERYTHING = Scope()
+SECRET = "a-secret-that-nobody-may-see"  # noqa: S105 - made up
+MIB = 1 << 20
+SOURCE = Encoding.S3_OBJECT
+
+
+@dataclass(frozen=True)
+class Service:
+    """An S3 service that is up, and a client to arrange things with."""
+
+    endpoint: str
+    key: str
+    secret: str
+
+    @property
+    def client(self) -> S3Client:
+        return make_client(S3Access(self.endpoint, self.key, self.secret), 4)
+
+    def cold(self, where: str, threads: int = 4) -> S3Cold:
+        return S3Cold(
+            f"s3://{where}",
+            endpoint=self.endpoint,
+            access_key_id=self.key,
+            secret_access_key=self.secret,
+            threads=threads,
+            attempts=2,
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A record as a test compares it."""
+
+    value: bytes
+    attrs: dict[str, Any]
+    large: bool
+
+
+def seen_in(item: SourceItem) -> dict[bytes, Seen]:
+    if isinstance(item, LargeValue):
+        value = b"".join(item.parts)
+        assert len(value) == item.size
+        return {item.key: Seen(value, json.loads(item.attrs or ""), large=True)}
+    assert item.schema == SOURCE_SCHEMA
+    rows = item.to_pylist()
+    return {row["key"]: Seen(row["value"], json.loads(row["attrs"]), large=False) for row in rows}
+
+
+def read_all(source: StateSource, scope: Scope = EVERYTHING) -> dict[bytes, Seen]:
+    with source.connect() as session:
+        session.cut()
+        found: dict[bytes, Seen] = {}
+        for item in session.read(scope):
+            found |= seen_in(item)
+        return found
+
+
+def copy(
+    source: StateSource, target: StateSource, mode: RestoreMode = RestoreMode.OVERLAY, scope: Scope = EVERYTHING
+) -> ApplyCounts:
+    """Read the source's records of the scope and write them to the target, as a backup and a restore would."""
+    held: set[bytes] = set()
+
+    def known(namespace: str, keys: pa.Array) -> npt.NDArray[np.bool_]:
+        assert (namespace, keys.type) == ("", pa.large_binary())
+        return np.array([key in held for key in keys.to_pylist()], dtype=bool)
+
+    with source.connect() as session, target.apply({}, mode) as application:
+        for item in session.read(scope):
+            if isinstance(item, LargeValue):
+                held.add(item.key)
+                application.write_large(item)
+            else:
+                held |= set(item.column("key").to_pylist())
+                application.write(item)
+        return application.finish(known, scope)
+
+
+def put(client: S3Client, bucket: str, *names: str) -> None:
+    for name in names:
+        client.put_object(Bucket=bucket, Key=name, Body=name.encode())
+
+
+def names_in(client: S3Client, bucket: str) -> list[str]:
+    return [found["Key"] for found in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
