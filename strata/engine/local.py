@@ -1,0 +1,84 @@
+"""The same stages in this process: for the day there is no broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Final, TypeVar
+
+from strata.engine.manager import BackupManager
+from strata.engine.restorer import Restored
+from strata.errors import StrataError
+from strata.model.manifest import BackupMetadata
+from strata.model.tier import BackupType, Tier
+from strata.sources.port import RestoreMode
+
+_THREADS: Final = 2
+
+Item = TypeVar("Item")
+
+
+def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str) -> BackupMetadata:
+    """A whole backup, stage by stage; whatever fails abandons the run and is raised."""
+    plan = manager.start(backup_type, run_id)
+
+    def unit(label: str) -> None:
+        manager.compress(run_id, label)
+        manager.encrypt(run_id, label)
+        manager.store(run_id, label)
+
+    def stages() -> None:
+        in_parallel(lambda tier: manager.collect(run_id, tier), [part.tier for part in plan.included], len(Tier))
+        merged = manager.merge(run_id)
+        in_parallel(unit, [spooled.unit.label for spooled in merged.objects], _THREADS)
+        manager.verify(run_id)
+        manager.record(run_id)
+
+    _or_abandon(manager, run_id, stages)
+    return manager.metadata.load(run_id)
+
+
+def restore_here(
+    manager: BackupManager, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]
+) -> Restored:
+    """A whole restore, stage by stage."""
+    plan = manager.start_restore(reference, run_id, mode, tiers)
+
+    def stages() -> None:
+        manager.check(run_id)
+        in_parallel(lambda tier: manager.apply(run_id, tier), plan.tiers, len(Tier))
+
+    _or_abandon(manager, run_id, stages)
+    return manager.finish(run_id)
+
+
+def in_parallel(work: Callable[[Item], object], items: Iterable[Item], threads: int) -> None:
+    """Do the work for every item, a few at a time; the first failure is raised, and no further item is begun."""
+    stopped = threading.Event()
+
+    def begin(item: Item) -> None:
+        if not stopped.is_set():
+            try:
+                work(item)
+            except BaseException:
+                stopped.set()
+                raise
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done in as_completed([pool.submit(begin, item) for item in items]):
+                done.result()
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def _or_abandon(manager: BackupManager, run_id: str, stages: Callable[[], None]) -> None:
+    try:
+        stages()
+    except BaseException as error:
+        sentence = error.sentence if isinstance(error, StrataError) else f"{type(error).__name__} stopped it"
+        manager.ledger.note_failure(run_id, sentence, error.code if isinstance(error, StrataError) else "")
+        manager.abandon(run_id)
+        raise

@@ -1,0 +1,378 @@
+"""BackupManager: the stages as a worker calls them, each behind the ledger's guard.
+
+Every method may be called again with the same arguments, by anybody, at any time: it gives the same result.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from strata.catalog.lease import Lease
+from strata.catalog.ledger import Ledger
+from strata.catalog.metadata import BackupMetadataManager
+from strata.clock import Clock
+from strata.engine.collector import DataCollector
+from strata.engine.creator import BackupCreator
+from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
+from strata.engine.runner import Attempt, StageRunner
+from strata.engine.spool import Spool
+from strata.errors import ObjectExists, RunFailed, SettingError, StrataError
+from strata.model.layer import Document
+from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.run import Run, RunKind, RunState, Stage, StageRow
+from strata.model.ticket import Collected, Compressed, Merged, Sealed, Stored, Verified
+from strata.model.tier import BackupType, StorageTier, Tier
+from strata.planning.backup import checked_run_id, checked_type, choose_store, plan_tiers
+from strata.seal.keyring import Keyring
+from strata.sources.port import RestoreMode
+from strata.storage.port import ObjectStore
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """What the configuration says of every backup."""
+
+    tiers: Mapping[Tier, bool]
+    stores: Mapping[StorageTier, str]
+    zstd_level: int
+    segment_bytes: int
+
+
+class Recorded(Document):
+    """A backup exists."""
+
+    backup_id: str
+
+
+class BackupManager:
+    """Plans runs, does their stages, and ends them."""
+
+    def __init__(
+        self,
+        runner: StageRunner,
+        collector: DataCollector,
+        creator: BackupCreator,
+        restorer: BackupRestorer,
+        metadata: BackupMetadataManager,
+        store: ObjectStore,
+        spool: Spool,
+        keyring: Keyring,
+        clock: Clock,
+        options: BackupOptions,
+    ) -> None:
+        self.runner, self.metadata, self.restorer = runner, metadata, restorer
+        self._collector, self._creator, self._store = collector, creator, store
+        self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
+
+    @property
+    def ledger(self) -> Ledger:
+        """The run ledger."""
+        return self.runner.ledger
+
+    @property
+    def lease(self) -> Lease:
+        """The lease."""
+        return self.runner.lease
+
+    # --- a backup -------------------------------------------------------------------------------------------------
+
+    def start(self, backup_type: BackupType, run_id: str) -> BackupPlan:
+        """Take the lease, plan, and enter the run; a refusal is entered too, with its reason."""
+        known = self.ledger.run(run_id)
+        if known is not None:
+            return self._plan_of(known)
+        fence = None
+        try:
+            checked_type(backup_type)
+            checked_run_id(run_id)
+            fence = self.lease.acquire(run_id, who())
+            plan = self._plan(backup_type, run_id)
+        except StrataError as error:
+            self._refuse(run_id, RunKind.BACKUP, fence, error)
+            raise
+        return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
+
+    def plan(self, run_id: str) -> BackupPlan:
+        """The plan of a backup under way."""
+        return self._plan_of(self._run(run_id))
+
+    def collect(self, run_id: str, tier: Tier) -> Collected:
+        """Read one tier into the spool."""
+        plan = self.plan(run_id)
+        return self.runner.run(
+            run_id, Stage.COLLECT, tier, Collected, lambda attempt: self._collector.collect(plan, tier, attempt)
+        )
+
+    def merge(self, run_id: str) -> Merged:
+        """Bring the tiers together, once all are collected."""
+        plan = self.plan(run_id)
+
+        def work(attempt: Attempt) -> Merged:
+            return self._creator.merge(plan, self._collected(plan), attempt)
+
+        merged = self.runner.run(run_id, Stage.MERGE, "", Merged, work)
+        self._spool.delete(name for part in self._collected(plan) for name in part.index_parts)
+        return merged
+
+    def compress(self, run_id: str, label: str) -> Compressed:
+        """Compress one unit; its raw bytes leave the spool."""
+        plan, merged = self.plan(run_id), self._merged(run_id)
+        spooled = merged.find(label)
+        compressed = self.runner.run(
+            run_id,
+            Stage.COMPRESS,
+            label,
+            Compressed,
+            lambda attempt: self._creator.compress(plan, merged, spooled, attempt),
+        )
+        self._spool.delete([spooled.name])
+        return compressed
+
+    def encrypt(self, run_id: str, label: str) -> Sealed:
+        """Encrypt one unit; its compressed bytes leave the spool."""
+        plan = self.plan(run_id)
+        compressed = Compressed.model_validate_json(self._result(run_id, Stage.COMPRESS, label))
+        sealed = self.runner.run(
+            run_id, Stage.ENCRYPT, label, Sealed, lambda attempt: self._creator.encrypt(plan, compressed, attempt)
+        )
+        self._spool.delete([compressed.name])
+        return sealed
+
+    def store(self, run_id: str, label: str) -> Stored:
+        """Put one unit into the store; it leaves the spool."""
+        self.plan(run_id)  # raises where this worker's store is not the run's
+        sealed = Sealed.model_validate_json(self._result(run_id, Stage.ENCRYPT, label))
+        stored = self.runner.run(run_id, Stage.STORE, label, Stored, lambda _: self._creator.store(sealed))
+        self._spool.delete([sealed.name])
+        return stored
+
+    def verify(self, run_id: str) -> Verified:
+        """Read everything back from the store and prove it."""
+        plan = self.plan(run_id)
+
+        def work(attempt: Attempt) -> Verified:
+            return self._creator.verify(plan, self._merged(run_id), self._stored(run_id), attempt)
+
+        return self.runner.run(run_id, Stage.VERIFY, "", Verified, work)
+
+    def record(self, run_id: str) -> Recorded:
+        """Write the manifest, last of all: now the backup exists. Then end the run and tidy."""
+        recorded = self.runner.run(run_id, Stage.RECORD, "", Recorded, lambda attempt: self._commit(run_id, attempt))
+        self._close(run_id, RunState.DONE)
+        return recorded
+
+    # --- a restore ------------------------------------------------------------------------------------------------
+
+    def start_restore(self, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]) -> RestorePlan:
+        """Find the backup, take the lease (nothing is backed up half restored), and enter the run."""
+        known = self.ledger.run(run_id)
+        if known is not None:
+            return self._restore_plan_of(known)
+        fence = None
+        try:
+            manifest = self.metadata.resolve(reference)
+            plan = RestorePlan(
+                restore_id=run_id,
+                backup_id=manifest.backup_id,
+                mode=mode.value,
+                created_at=self._clock.now(),
+                tiers=tiers_to_restore(manifest, tiers),
+            )
+            fence = self.lease.acquire(run_id, who())
+        except StrataError as error:
+            self._refuse(run_id, RunKind.RESTORE, fence, error)
+            raise
+        return self._restore_plan_of(self._begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
+
+    def restore_plan(self, run_id: str) -> RestorePlan:
+        """The plan of a restore under way."""
+        return self._restore_plan_of(self._run(run_id))
+
+    def check(self, run_id: str) -> Verified:
+        """Prove the backup and the targets, before anything is written."""
+        plan = self.restore_plan(run_id)
+        return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: self.restorer.check(plan, attempt))
+
+    def apply(self, run_id: str, tier: Tier) -> Applied:
+        """Write one tier back."""
+        plan = self.restore_plan(run_id)
+        self._result(run_id, Stage.CHECK, "")
+        return self.runner.run(
+            run_id, Stage.APPLY, tier, Applied, lambda attempt: self.restorer.apply(plan, tier, attempt)
+        )
+
+    def finish(self, run_id: str) -> Restored:
+        """Sum up a restore whose every tier was written, and end it."""
+        plan = self.restore_plan(run_id)
+
+        def work(_: Attempt) -> Restored:
+            tiers = [self._result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
+            return Restored(
+                backup_id=plan.backup_id, tiers=tuple(Applied.model_validate_json(result) for result in tiers)
+            )
+
+        restored = self.runner.run(run_id, Stage.FINISH, "", Restored, work)
+        self._close(run_id, RunState.DONE)
+        return restored
+
+    # --- any run --------------------------------------------------------------------------------------------------
+
+    def abandon(self, run_id: str, reason: str = "") -> None:
+        """End a run as FAILED with its reason, give the lease back, sweep the spool; nothing if it has ended."""
+        run = self.ledger.run(run_id)
+        if run is None:
+            return
+        noted = self.ledger.failure(run_id)
+        code = self.ledger.failure_code(run_id) if noted else ""
+        self._close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
+
+    def _close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
+        self.ledger.end(run_id, state, reason, code)
+        run = self._run(run_id)
+        if run.state.final:
+            if run.fence is not None:
+                self.lease.release(run.fence)
+            self._spool.sweep(run_id)
+
+    def _plan(self, backup_type: BackupType, run_id: str) -> BackupPlan:
+        storage_tier, url = choose_store(backup_type, self._options.stores)
+        key = self._keyring.new_data_key()
+        (
+            self._keyring.spool_key(run_id),
+            self._keyring.fingerprint_key(),
+            self._keyring.sign(b""),
+        )  # all there, or no run
+        return BackupPlan(
+            backup_id=run_id,
+            backup_type=backup_type,
+            created_at=self._clock.now(),
+            tiers=plan_tiers(run_id, self._options.tiers),
+            storage_tier=storage_tier,
+            store_url=url,
+            key_id=key.key_id,
+            wrapped_key=base64.b64encode(key.wrapped).decode(),
+            fingerprint_key_id=self._keyring.fingerprint_key().key_id,
+            zstd_level=self._options.zstd_level,
+            segment_bytes=self._options.segment_bytes,
+        )
+
+    def _plan_of(self, run: Run) -> BackupPlan:
+        plan = BackupPlan.model_validate_json(run.plan or self._raise_ended(run))
+        if plan.store_url != self._store.url:
+            raise SettingError(
+                f"{plan.backup_id} goes to {plan.store_url}, but this worker is set to {self._store.url}",
+                hint="Give all workers the same store settings.",
+            )
+        return plan
+
+    def _commit(self, run_id: str, attempt: Attempt) -> Recorded:
+        plan, merged = self.plan(run_id), self._merged(run_id)
+        self._result(run_id, Stage.VERIFY, "")
+        manifest = self._creator.manifest(
+            plan, self._collected(plan), merged, self._stored(run_id), stage_seconds(self.ledger.rows(run_id))
+        )
+        attempt.check()
+        try:
+            self.metadata.save(manifest)
+        except ObjectExists:
+            self.metadata.load(run_id)  # an earlier attempt wrote it, and died before it could say so
+        return Recorded(backup_id=run_id)
+
+    def _collected(self, plan: BackupPlan) -> list[Collected]:
+        results = self.ledger.results(plan.backup_id, Stage.COLLECT)
+        missing = [part.tier.label for part in plan.included if part.tier not in results]
+        if missing:
+            raise RunFailed(f"{plan.backup_id}: {' and '.join(missing)} was not collected")
+        return [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+
+    def _merged(self, run_id: str) -> Merged:
+        return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))
+
+    def _stored(self, run_id: str) -> list[Stored]:
+        return [Stored.model_validate_json(result) for result in self.ledger.results(run_id, Stage.STORE).values()]
+
+    def _result(self, run_id: str, stage: Stage, unit: str) -> str:
+        result = self.ledger.result(run_id, stage, unit)
+        if result is None:
+            raise RunFailed(f"{run_id}: {f'{stage} {unit}'.strip()} is not done, so the next stage cannot begin")
+        return result
+
+    def _run(self, run_id: str) -> Run:
+        run = self.ledger.run(run_id)
+        if run is None:
+            raise RunFailed(f"no run {run_id} is known")
+        return run
+
+    def _begin(self, run_id: str, kind: RunKind, plan: str, fence: int) -> Run:
+        """Enter a run; where another delivery of the same start was quicker, its run counts."""
+        try:
+            self._enter(run_id, kind, RunState.RUNNING, plan, fence)
+        except RunFailed:
+            if self._run(run_id).fence != fence:
+                self.lease.release(fence)
+        return self._run(run_id)
+
+    def _enter(
+        self,
+        run_id: str,
+        kind: RunKind,
+        state: RunState,
+        plan: str,
+        fence: int | None,
+        reason: str = "",
+        code: str = "",
+    ) -> None:
+        now = self._clock.now()
+        self.ledger.create(
+            Run(
+                run_id=run_id,
+                kind=kind,
+                state=state,
+                reason=reason,
+                code=code,
+                created_at=now,
+                updated_at=now,
+                plan=plan,
+                fence=fence,
+            )
+        )
+
+    def _refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
+        if fence is not None:
+            self.lease.release(fence)
+        with suppress(RunFailed):  # known by now: another delivery of the same start was quicker
+            self._enter(run_id, kind, RunState.REFUSED, "", None, error.sentence, error.code)
+
+    def _restore_plan_of(self, run: Run) -> RestorePlan:
+        return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))
+
+    @staticmethod
+    def _raise_ended(run: Run) -> str:
+        raise RunFailed(run.reason or f"the run {run.run_id} has ended")
+
+
+def stage_seconds(rows: list[StageRow]) -> dict[str, float]:
+    """Seconds each stage took from its first unit's beginning to its last unit's end; collection by tier."""
+    spans: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        if row.seconds is None:
+            continue
+        name = f"{row.stage} {row.unit}" if row.stage in {Stage.COLLECT, Stage.APPLY} else row.stage.value
+        began, ended = spans.get(name, (row.began, row.began))
+        spans[name] = min(began, row.began), max(ended, row.began + row.seconds)
+    return {name: ended - began for name, (began, ended) in spans.items()}
+
+
+def who() -> str:
+    """Who starts a run, in words."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "a user without a name"
+    return f"{PurePath(user).name}@{socket.gethostname()}"

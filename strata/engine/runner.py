@@ -1,0 +1,160 @@
+"""The guard before every stage: take the unit in the ledger, keep it and the lease alive, leave the result.
+
+Delivered twice, a stage is done once: the second delivery gets the result, or StageBusy while the first still works.
+A worker that died is recognised at once by others on its machine, and by its silence from elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from strata.catalog.lease import Lease
+from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger
+from strata.clock import Clock
+from strata.errors import BrokerUnavailable, LeaseLost, RunFailed, StageBusy
+from strata.model.layer import Document
+from strata.model.run import Progress, Stage
+
+Result = TypeVar("Result", bound=Document)
+
+_REPORT_SECONDS: Final = 0.2
+
+
+class Watcher(Protocol):
+    """Hears of progress besides the ledger; a task sends it on to Flower."""
+
+    def __call__(self, claim: Claim, progress: Progress) -> None: ...
+
+
+class Attempt:
+    """One try at a unit: gives staging its names and passes progress on, at most five times a second."""
+
+    def __init__(self, claim: Claim, ledger: Ledger, clock: Clock, watcher: Watcher | None) -> None:
+        self.claim = claim
+        self._ledger = ledger
+        self._clock = clock
+        self._watcher = watcher
+        self._reported = clock.monotonic()
+        self._lost = threading.Event()
+
+    def name(self, *parts: object) -> str:
+        """A name in the spool that no other attempt uses."""
+        where = self.claim.unit.replace("/", "-") or self.claim.stage.value
+        return "/".join(
+            [self.claim.run_id, f"{self.claim.stage}.{where}.{self.claim.attempt}", *(str(part) for part in parts)]
+        )
+
+    def report(self, progress: Progress) -> None:
+        """Say how far the unit is; stops the work where the claim is lost."""
+        self.check()
+        now = self._clock.monotonic()
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            self._ledger.report(self.claim, progress)
+            if self._watcher:
+                self._watcher(self.claim, progress)
+
+    def check(self) -> None:
+        """LeaseLost where this attempt may not go on."""
+        if self._lost.is_set():
+            raise LeaseLost(f"{self.claim.stage} of {self.claim.run_id} was taken over by another worker")
+
+    def lose(self) -> None:
+        """The claim or the lease is gone."""
+        self._lost.set()
+
+
+class StageRunner:
+    """Runs units of stages behind the ledger."""
+
+    def __init__(self, ledger: Ledger, lease: Lease, clock: Clock, watcher: Watcher | None = None) -> None:
+        self.ledger = ledger
+        self.lease = lease
+        self._clock = clock
+        self.watcher = watcher
+
+    def run(
+        self, run_id: str, stage: Stage, unit: str, result: type[Result], work: Callable[[Attempt], Result]
+    ) -> Result:
+        """The unit's result: done now, or done before."""
+        taken = self._take(run_id, stage, unit)
+        if isinstance(taken, Done):
+            return result.model_validate_json(taken.result)
+        attempt = Attempt(taken, self.ledger, self._clock, self.watcher)
+        began = self._clock.monotonic()
+        try:
+            with self._kept_alive(attempt):
+                outcome = work(attempt)
+                attempt.check()
+        except Exception:
+            # Another attempt may have finished meanwhile (and tidied what this one was reading).
+            finished = self.ledger.result(run_id, stage, unit)
+            if finished is not None:
+                return result.model_validate_json(finished)
+            self.ledger.release(taken)
+            raise
+        counted = self.ledger.finish(taken, outcome.model_dump_json(), self._clock.monotonic() - began)
+        return result.model_validate_json(counted)
+
+    def _take(self, run_id: str, stage: Stage, unit: str) -> Claim | Done:
+        owner = this_process()
+        try:
+            return self.ledger.take(run_id, stage, unit, owner)
+        except StageBusy:
+            busy = next((row.owner for row in self.ledger.rows(run_id) if (row.stage, row.unit) == (stage, unit)), "")
+            if not is_dead(busy):
+                raise
+            return self.ledger.take(run_id, stage, unit, owner, instead_of=busy)
+
+    @contextmanager
+    def _kept_alive(self, attempt: Attempt) -> Iterator[None]:
+        run = self.ledger.run(attempt.claim.run_id)
+        if run is None or run.state.final:
+            raise RunFailed(run.reason if run and run.reason else f"the run {attempt.claim.run_id} has ended")
+        self._keep_lease(run.fence, run.run_id)
+        stop = threading.Event()
+
+        def renew() -> None:
+            while not stop.wait(RENEW_SECONDS):
+                try:
+                    if not self.ledger.renew(attempt.claim) or (run.fence and not self.lease.renew(run.fence)):
+                        attempt.lose()
+                except BrokerUnavailable:
+                    continue  # silence is not loss: the claim stands until it runs out, and `finish` is fenced
+
+        thread = threading.Thread(target=renew, name=f"renew {attempt.claim.stage}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _keep_lease(self, fence: int | None, run_id: str) -> None:
+        if fence is not None and not self.lease.renew(fence):
+            raise LeaseLost(f"{run_id} lost its lease: it was silent for too long", hint="Start a new one.")
+
+
+def this_process() -> str:
+    """Who works: host, process id and when that process began (ids are reused)."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether an owner is a process of this machine that is gone; False where that cannot be known."""
+    host, _, rest = owner.partition(":")
+    pid, _, began = rest.partition(":")
+    return host == socket.gethostname() and pid.isdigit() and _began(int(pid)) != began
+
+
+def _began(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

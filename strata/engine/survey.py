@@ -1,0 +1,62 @@
+"""Finds every damaged object of a backup, where a restore would stop at the first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from strata.engine.creator import VERIFY_THREADS
+from strata.engine.verifier import Verifier
+from strata.errors import IntegrityError, ObjectNotFound, StrataError
+from strata.model.layer import StoredObject
+from strata.model.run import Progress
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An object that is not what was written, or is not there."""
+
+    name: str
+    reason: str
+
+
+def survey(
+    verifier: Verifier, work: Sequence[tuple[str, StoredObject]], report: Callable[[Progress], None]
+) -> list[Damage]:
+    """Prove every (layer id, object) pair, a few at a time, and list those that fail.
+
+    Only damage is listed: a store that does not answer, or a key that is not there, says nothing of the objects and
+    is raised.
+    """
+    lock, done = threading.Lock(), Progress(total=len(work))
+
+    def prove(pair: tuple[str, StoredObject]) -> Damage | None:
+        nonlocal done
+        damage = _prove(verifier, *pair)
+        with lock:
+            done = Progress(objects=done.objects + 1, total=done.total, bytes=done.bytes + pair[1].size)
+            report(done)
+        return damage
+
+    with ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="verify") as pool:
+        try:
+            return [damage for damage in pool.map(prove, work) if damage is not None]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _prove(verifier: Verifier, layer_id: str, stored: StoredObject) -> Damage | None:
+    try:
+        verifier.prove(layer_id, stored)
+    except (IntegrityError, ObjectNotFound) as error:
+        return Damage(stored.name, _without_name(error, stored.name))
+    return None
+
+
+def _without_name(error: StrataError, name: str) -> str:
+    """What is wrong, without the object's name before it."""
+    before, found, reason = error.sentence.partition("is damaged: ")
+    return reason if found and name in before else error.sentence

@@ -1,0 +1,181 @@
+"""The one place that names concrete classes: from settings to a manager that works."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from pydantic import SecretStr
+
+from strata.catalog.lease import FileLease, Lease, RedisLease
+from strata.catalog.ledger import Ledger
+from strata.catalog.memory_ledger import MemoryLedger
+from strata.catalog.metadata import BackupMetadataManager
+from strata.catalog.redis_ledger import RedisLedger
+from strata.clock import SystemClock
+from strata.engine.collector import DataCollector
+from strata.engine.creator import BackupCreator
+from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.restorer import BackupRestorer
+from strata.engine.runner import StageRunner, Watcher
+from strata.engine.spool import Spool
+from strata.engine.upkeep import Upkeep
+from strata.errors import SettingError
+from strata.memory import keep_freed_memory
+from strata.model.tier import StorageTier, Tier
+from strata.seal.keyring import FileKeyring, Keyring
+from strata.settings import Settings, required
+from strata.sources.port import StateSource
+from strata.storage.filesystem import Durability, FilesystemStore, folder_of
+from strata.storage.port import ObjectStore
+
+
+class Wiring:
+    """Builds each part when it is first asked for; make one after a fork, never before."""
+
+    def __init__(self, settings: Settings, watcher: Watcher | None = None) -> None:
+        self.settings = settings
+        self._watcher = watcher
+        self.clock = SystemClock()
+        keep_freed_memory()
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keyring; KeyringError where there is none."""
+        return FileKeyring.load(self.settings.keyring_file)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The store that backups go to and come from."""
+        if self.settings.local_url is not None:
+            return FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
+        if self.settings.cloud_url is not None:
+            return self._s3_store("cloud")
+        raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
+
+    @cached_property
+    def spool(self) -> Spool:
+        """Staging that all workers share."""
+        url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
+        if url.startswith("s3://"):
+            return Spool(self._s3_store("spool"), self.keyring)
+        return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
+
+    @cached_property
+    def sources(self) -> dict[Tier, StateSource]:
+        """The source of each configured tier."""
+        settings, sources = self.settings, dict[Tier, StateSource]()
+        if settings.hot_url is not None:
+            from strata.sources.redis_hot import RedisHot
+
+            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value())
+        if settings.warm_url is not None:
+            from strata.sources.postgres_warm import PostgresWarm
+
+            sources[Tier.WARM] = PostgresWarm(
+                settings.warm_url.get_secret_value(), settings.warm_tables, settings.warm_parallel
+            )
+        if settings.cold_url is not None:
+            from strata.sources.s3_cold import S3Cold
+
+            sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+        return sources
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The run ledger that all workers share."""
+        return RedisLedger(self._result_redis)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """The lease that all workers share."""
+        return RedisLease(self._result_redis)
+
+    @cached_property
+    def metadata(self) -> BackupMetadataManager:
+        """The manifests of the store."""
+        return BackupMetadataManager(self.store, self.keyring)
+
+    @cached_property
+    def restorer(self) -> BackupRestorer:
+        """Reads backups, and writes them back."""
+        return BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
+
+    @cached_property
+    def manager(self) -> BackupManager:
+        """The manager of runs that go through the workers."""
+        return self._manager(self.ledger, self.lease)
+
+    @cached_property
+    def local_manager(self) -> BackupManager:
+        """The manager of runs in this process: a ledger in memory, and the shared lease where it can be reached."""
+        return self._manager(MemoryLedger(), self.lease if self.ledger_answers else self._file_lease)
+
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """Finds runs that stopped moving, and what they left."""
+        return Upkeep(self.manager, self.spool, self.clock)
+
+    @cached_property
+    def ledger_answers(self) -> bool:
+        """Whether the ledger's Redis is configured and answers."""
+        import redis
+
+        if self.settings.result_url is None:
+            return False
+        try:
+            return bool(self._result_redis.ping())
+        except redis.RedisError:
+            return False
+
+    @property
+    def _file_lease(self) -> Lease:
+        url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
+        if not url.startswith("file://"):
+            raise SettingError(
+                "the ledger does not answer, and a lease of this machine needs a spool on disk",
+                hint="Set STRATA_SPOOL_URL to file:///folder for this command.",
+            )
+        return FileLease(folder_of(url, "STRATA_SPOOL_URL") / ".lease")
+
+    @cached_property
+    def _result_redis(self) -> Any:
+        import redis
+
+        url = required(self.settings.result_url, "STRATA_RESULT_URL", "the run ledger and the lease are kept there")
+        return redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
+
+    def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
+        settings = self.settings
+        configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
+        stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
+        options = BackupOptions(
+            tiers={tier: url is not None for tier, url in configured.items()},
+            stores={tier: self.store.url for tier, url in stores.items() if url is not None},
+            zstd_level=settings.zstd_level,
+            segment_bytes=settings.segment_bytes,
+        )
+        return BackupManager(
+            StageRunner(ledger, lease, self.clock, self._watcher),
+            DataCollector(self.sources, self.spool, self.keyring),
+            BackupCreator(self.spool, self.store, self.keyring, self.clock),
+            self.restorer,
+            self.metadata,
+            self.store,
+            self.spool,
+            self.keyring,
+            self.clock,
+            options,
+        )
+
+    def _s3_store(self, prefix: str) -> ObjectStore:
+        from strata.storage.s3 import S3Store
+
+        return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
+
+    def _s3_options(self, prefix: str) -> dict[str, Any]:
+        names = ("endpoint", "region", "access_key_id", "secret_access_key")
+        values = {name: getattr(self.settings, f"{prefix}_{name}") for name in names}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
+        }

@@ -1,0 +1,162 @@
+"""The spool: sealed staging, of which nothing is readable and nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from strata.engine.spool import Spool
+from strata.errors import IntegrityError, ObjectNotFound
+from strata.model.layer import ObjectKind
+from strata.model.run import Stage
+from strata.model.tier import BackupType, Tier
+from strata.seal.frame import Compression
+from strata.seal.keyring import FileKeyring
+from strata.storage.filesystem import Durability, FilesystemStore
+from strata.testing import MemoryRecord, MemorySource
+from tests.engine.workbench import RUN, Workbench
+
+SECRET = b"PLANTED-SECRET-0123456789"
+
+
+@pytest.fixture
+def files(folder: Path) -> FilesystemStore:
+    """The folder of the spool."""
+    return FilesystemStore(folder / "spool", Durability.CACHED)
+
+
+@pytest.fixture
+def spool(folder: Path, files: FilesystemStore) -> Spool:
+    """An empty spool."""
+    return Spool(files, FileKeyring.create(folder / "keyring.json", datetime.now(UTC)))
+
+
+def put(spool: Spool, run_id: str, name: str, *blocks: bytes) -> None:
+    """Store an object of a few blocks."""
+    with spool.begin(run_id, name, (ObjectKind.SEGMENT, 0), Compression.NONE) as writer:
+        for block in blocks:
+            writer.add(block, len(block), 1)
+        writer.commit()
+
+
+def test_what_was_put_is_opened(spool: Spool) -> None:
+    """Whole or block by block, a run reads what it wrote."""
+    put(spool, "run", "run/a", b"one", b"two")
+    assert list(spool.open("run", "run/a")) == [b"one", b"two"]
+    assert spool.open_ranged("run", "run/a").read(1) == b"two"
+
+
+def test_a_document_comes_back(spool: Spool) -> None:
+    """Small JSON documents are sealed and read like everything else."""
+    document = {"tables": ["a", "\u00fc"], "none": None, "rows": [1, 2]}
+    spool.put_document("run", "run/d", document)
+    assert spool.document("run", "run/d") == document
+
+
+def test_another_run_cannot_open_it(spool: Spool) -> None:
+    """What one run staged is refused by every other, and the error names the object."""
+    put(spool, "run", "run/a", b"one")
+    for opened in (spool.open, spool.open_ranged):
+        with pytest.raises(IntegrityError, match="run/a in the spool is damaged: it belongs to run"):
+            opened("other", "run/a")
+
+
+@pytest.mark.parametrize("position", [0, 30, 100, 210, -1])
+def test_damage_is_named(spool: Spool, files: FilesystemStore, position: int) -> None:
+    """Whichever byte of a staged object differs, reading it fails."""
+    put(spool, "run", "run/a", b"one" * 20)
+    data = bytearray(files.get("run/a"))
+    data[position] ^= 1
+    files.delete("run/a")
+    files.put("run/a", [data])
+    with pytest.raises(IntegrityError):
+        list(spool.open("run", "run/a"))
+
+
+def test_an_object_that_is_gone_is_said_to_be_gone(spool: Spool) -> None:
+    """Reading what was swept is an error that names it."""
+    with pytest.raises(ObjectNotFound, match="run/a"):
+        spool.open("run", "run/a")
+
+
+def test_a_sweep_takes_one_run_and_no_other(spool: Spool, files: FilesystemStore) -> None:
+    """Everything of the run goes; runs whose ids begin alike stay."""
+    for run in ("run", "run-2", "ru"):
+        put(spool, run, f"{run}/collect.hot.1/a", b"x")
+        put(spool, run, f"{run}/merge.merge.1/b", b"x")
+    spool.sweep("run")
+    spool.sweep("run")
+    assert spool.runs() == {"run-2", "ru"}
+    assert len(list(files.list())) == 4
+
+
+def test_runs_are_folders(spool: Spool, folder: Path) -> None:
+    """A file beside the runs (the lease of this machine lies there) is not one."""
+    put(spool, "run", "run/a", b"x")
+    (folder / "spool" / ".lease").write_text("{}")
+    assert spool.runs() == {"run"}
+
+
+def test_the_newest_object_tells_when_a_run_last_wrote(spool: Spool) -> None:
+    """A run that wrote nothing has no such moment."""
+    put(spool, "run", "run/a", b"x")
+    newest = spool.newest("run")
+    assert newest
+    assert abs(datetime.now(UTC) - newest) < timedelta(minutes=1)
+    assert spool.newest("nobody") is None
+
+
+def planted() -> MemorySource:
+    """A tier whose keys, values, attributes and names all hold the secret."""
+    text = SECRET.decode()
+    records = {
+        (text, b"key " + SECRET): MemoryRecord(SECRET * 3, attrs=f'{{"a": "{text}"}}'),
+        ("0", SECRET): MemoryRecord(b""),
+        ("0", b"large"): MemoryRecord(SECRET * 100_000),
+        ("0", b"many"): MemoryRecord(SECRET * 10_000),
+    }
+    return MemorySource(Tier.HOT, records)
+
+
+def test_nothing_is_readable_at_any_moment_of_a_backup(folder: Path) -> None:
+    """After every stage, no file of spool or store and no ticket holds a planted key, value, name or attribute."""
+    bench = Workbench(folder, {Tier.HOT: planted()})
+    manager = bench.manager
+    manager.start(BackupType.FULL, RUN)
+    looked: list[int] = []
+
+    def look() -> None:
+        files = [path for part in ("spool", "store") for path in (folder / part).rglob("*") if path.is_file()]
+        looked.append(len(files))
+        for path in files:
+            data = path.read_bytes()
+            assert SECRET not in data, path
+            assert b"\x28\xb5\x2f\xfd" not in data, path  # a zstd frame could be unpacked by anybody
+            assert b"ARROW" not in data, path
+            assert SECRET.decode() not in str(path)
+            assert path.stat().st_mode & 0o077 == 0, path
+        run = bench.ledger.run(RUN)
+        assert run
+        tickets = [run.plan, *(text for stage in Stage for text in bench.ledger.results(RUN, stage).values())]
+        assert not any(SECRET.decode() in ticket for ticket in tickets)
+
+    def after(stage: Callable[[], object]) -> None:
+        stage()
+        look()
+
+    after(lambda: manager.collect(RUN, Tier.HOT))
+    merged = manager.merge(RUN)
+    look()
+    for spooled in merged.objects:
+        for stage in (manager.compress, manager.encrypt, manager.store):
+            after(lambda stage=stage, label=spooled.unit.label: stage(RUN, label))  # type: ignore[misc]
+    after(lambda: manager.verify(RUN))
+    after(lambda: manager.record(RUN))
+    assert bench.spooled() == []
+    assert max(looked) >= 5
+    bench.sources[Tier.HOT].records.clear()
+    bench.restore()
+    assert bench.sources[Tier.HOT].records == planted().records

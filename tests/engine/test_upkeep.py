@@ -1,0 +1,106 @@
+"""Upkeep: runs that stopped moving are sent again or given up, and nothing dead lies about in the spool."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from strata.catalog.lease import FileLease
+from strata.engine import upkeep as module
+from strata.engine.upkeep import MAX_RESENT, Upkeep
+from strata.model.run import RunState
+from strata.model.tier import BackupType, Tier
+from strata.testing import SettableClock
+from tests.engine.workbench import RUN, Workbench, tiers_of
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    """A clock that can be moved: an hour ago, so that what begins by it is long silent."""
+    return SettableClock(datetime.now(UTC) - timedelta(hours=1))
+
+
+@pytest.fixture
+def bench(folder: Path, clock: SettableClock) -> Workbench:
+    """A workbench that lives by that clock."""
+    return Workbench(folder, tiers_of(3, tiers=[Tier.HOT]), clock=clock)
+
+
+@pytest.fixture
+def upkeep(bench: Workbench, clock: SettableClock) -> Upkeep:
+    """Its upkeep."""
+    return Upkeep(bench.manager, bench.spool, clock)
+
+
+def test_a_run_that_stopped_moving_is_sent_again(bench: Workbench, upkeep: Upkeep) -> None:
+    """A run without a sign of life is named once; then it counts as heard of."""
+    bench.manager.start(BackupType.FULL, RUN)
+    assert [run.run_id for run in upkeep.stalled()] == [RUN]
+    assert upkeep.stalled() == []
+
+
+def test_a_run_that_moves_is_left_alone(bench: Workbench, upkeep: Upkeep) -> None:
+    """A stage done lately keeps the sweeper away."""
+    bench.manager.start(BackupType.FULL, RUN)
+    bench.manager.collect(RUN, Tier.HOT)
+    assert upkeep.stalled() == []
+
+
+def test_a_run_that_ended_is_left_alone(bench: Workbench, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a backup that exists nor a failed one is ever sent again."""
+    monkeypatch.setattr(module, "STALLED_SECONDS", 0)
+    bench.backup()
+    bench.manager.start(BackupType.FULL, "failed")
+    bench.manager.abandon("failed", "because")
+    assert upkeep.stalled() == []
+
+
+def test_a_run_that_nobody_moves_on_is_given_up(
+    bench: Workbench, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After MAX_RESENT times a run fails, with that reason, and its lease is free."""
+    monkeypatch.setattr(module, "STALLED_SECONDS", 0)
+    bench.manager.start(BackupType.FULL, RUN)
+    for _ in range(MAX_RESENT):
+        assert [run.run_id for run in upkeep.stalled()] == [RUN]
+    assert upkeep.stalled() == []
+    run = bench.ledger.run(RUN)
+    assert run
+    assert run.state is RunState.FAILED
+    assert "no worker moved it on" in run.reason
+    assert bench.lease
+    assert bench.lease.holder() is None
+
+
+def test_what_an_ended_run_left_is_swept(bench: Workbench, upkeep: Upkeep) -> None:
+    """A run that was ended while its spool did not answer is tidied up later; a living one is not touched."""
+    bench.manager.start(BackupType.FULL, RUN)
+    bench.manager.collect(RUN, Tier.HOT)
+    assert upkeep.sweep_spool() == []
+    assert bench.spooled()
+    bench.ledger.end(RUN, RunState.FAILED, "because")
+    assert upkeep.sweep_spool() == [RUN]
+    assert bench.spooled() == []
+
+
+def test_what_no_ledger_knows_is_swept_after_a_day(bench: Workbench, upkeep: Upkeep, clock: SettableClock) -> None:
+    """Staging of a run that another process did by itself is left for a day, then swept."""
+    bench.spool.put_document("unknown", "unknown/a", {})
+    assert upkeep.sweep_spool() == []
+    clock.advance(timedelta(hours=26))
+    assert upkeep.sweep_spool() == ["unknown"]
+    assert bench.spooled() == []
+
+
+def test_the_lease_of_this_machine_is_not_swept(bench: Workbench, upkeep: Upkeep, folder: Path) -> None:
+    """The lease file that lies in the spool's folder is no run, and stands in no sweep's way."""
+    lease = FileLease(folder / "spool" / ".lease")
+    fence = lease.acquire("local", "ann")
+    bench.manager.start(BackupType.FULL, RUN)
+    bench.manager.collect(RUN, Tier.HOT)
+    bench.ledger.end(RUN, RunState.FAILED, "because")
+    assert upkeep.sweep_spool() == [RUN]
+    assert lease.renew(fence)
+    assert (folder / "spool" / ".lease").exists()

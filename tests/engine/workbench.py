@@ -1,0 +1,117 @@
+"""The engine on small real parts: a folder for a store, one for the spool, and tiers in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from strata.catalog.lease import FileLease, Lease
+from strata.catalog.ledger import Ledger
+from strata.catalog.memory_ledger import MemoryLedger
+from strata.catalog.metadata import BackupMetadataManager
+from strata.clock import Clock
+from strata.engine.collector import DataCollector
+from strata.engine.creator import BackupCreator
+from strata.engine.local import backup_here, restore_here
+from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.restorer import BackupRestorer, Restored
+from strata.engine.runner import StageRunner
+from strata.engine.spool import Spool
+from strata.model.manifest import BackupMetadata
+from strata.model.tier import BackupType, StorageTier, Tier
+from strata.seal.keyring import FileKeyring
+from strata.sources.port import RestoreMode
+from strata.storage.filesystem import Durability, FilesystemStore
+from strata.storage.port import ObjectStore
+from strata.testing import MemoryRecord, MemorySource, SettableClock
+
+RUN: Final = "20250102-030405-full-601d00"
+
+Wrap = Callable[[ObjectStore], ObjectStore]
+
+
+def as_it_is(store: ObjectStore) -> ObjectStore:
+    """The store itself."""
+    return store
+
+
+@dataclass
+class Workbench:
+    """Everything a run needs; `wrap_store` and `wrap_spool` put a failing store around a whole one."""
+
+    folder: Path
+    sources: dict[Tier, MemorySource]
+    wrap_store: Wrap = as_it_is
+    wrap_spool: Wrap = as_it_is
+    ledger: Ledger = field(default_factory=MemoryLedger)
+    lease: Lease | None = None
+    clock: Clock = field(default_factory=SettableClock)
+    segment_bytes: int = 1 << 20
+    zstd_level: int = 1
+
+    def __post_init__(self) -> None:
+        keys = self.folder / "keyring.json"
+        self.keyring = FileKeyring.load(keys) if keys.exists() else FileKeyring.create(keys, self.clock.now())
+        self.files = FilesystemStore(self.folder / "store", Durability.CACHED)
+        self.spool_files = FilesystemStore(self.folder / "spool", Durability.CACHED)
+        self.store = self.wrap_store(self.files)
+        self.spool = Spool(self.wrap_spool(self.spool_files), self.keyring)
+        self.lease = self.lease or FileLease(self.folder / "lease")
+        self.metadata = BackupMetadataManager(self.store, self.keyring)
+        self.runner = StageRunner(self.ledger, self.lease, self.clock)
+        self.creator = BackupCreator(self.spool, self.store, self.keyring, self.clock)
+        self.restorer = BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
+        self.manager = BackupManager(
+            self.runner,
+            DataCollector(self.sources, self.spool, self.keyring),
+            self.creator,
+            self.restorer,
+            self.metadata,
+            self.store,
+            self.spool,
+            self.keyring,
+            self.clock,
+            BackupOptions(
+                tiers={tier: tier in self.sources for tier in Tier},
+                stores={StorageTier.LOCAL: self.store.url},
+                zstd_level=self.zstd_level,
+                segment_bytes=self.segment_bytes,
+            ),
+        )
+
+    def backup(self, run_id: str = RUN) -> BackupMetadata:
+        """A full backup in this process."""
+        return backup_here(self.manager, BackupType.FULL, run_id)
+
+    def restore(
+        self, run_id: str = "restore", mode: RestoreMode = RestoreMode.EXACT, tiers: tuple[Tier, ...] = ()
+    ) -> Restored:
+        """A restore of the latest backup in this process."""
+        return restore_here(self.manager, "latest", run_id, mode, tiers)
+
+    def stored(self, prefix: str = "") -> list[str]:
+        """The names of the objects in the store."""
+        return sorted(info.name for info in self.files.list(prefix))
+
+    def spooled(self) -> list[str]:
+        """The names of the objects in the spool."""
+        return sorted(info.name for info in self.spool_files.list())
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put other bytes in the place of a stored object, as a bad disk would."""
+        self.files.delete(name)
+        self.files.put(name, [data])
+
+
+def tiers_of(
+    count: int, *, value: Callable[[int], bytes] = lambda number: b"value %d" % number, tiers: Iterable[Tier] = Tier
+) -> dict[Tier, MemorySource]:
+    """Tiers with so many records each."""
+    return {
+        tier: MemorySource(
+            tier, {("0", b"%s:%d" % (tier.encode(), number)): MemoryRecord(value(number)) for number in range(count)}
+        )
+        for tier in tiers
+    }
