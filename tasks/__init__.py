@@ -1,0 +1,1 @@
+"""What runs: one stage per file, each a few lines around the engine; `canvas` shows how they hang together."""

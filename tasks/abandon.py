@@ -1,0 +1,16 @@
+"""The one errback of every canvas."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from tasks.stage import wiring
+
+
+@shared_task(name="tasks.abandon.abandon", ignore_result=True)
+def abandon(_failed_task_id: str, *, run_id: str) -> None:
+    """End the run as FAILED with the reason its stage noted; may be called twice, or for a run that has ended.
+
+    One positional argument: with two, Celery would call it inside the failing worker instead of sending a message.
+    """
+    wiring().manager.abandon(run_id)

@@ -1,0 +1,78 @@
+"""The whole choreography.
+
+    start_backup
+      chord: collect_hot | collect_warm | collect_cold      in parallel, one a tier
+        merge                                               replaces itself with:
+          chord, a chain for each unit: compress -> encrypt -> store
+            verify
+          record
+    whatever fails, once: abandon
+
+    start_restore
+      chord: check                                          prove everything, write nothing
+        apply_all                                           replaces itself with:
+          chord: apply_hot | apply_warm | apply_cold        in parallel
+            finish
+    whatever fails, once: abandon
+
+Always a flat chord, never one in a header (a member that fails there hangs the outer one for ever), never a bare
+group. Signatures are immutable: ids travel, results stay in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from celery import chain, chord
+
+from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.ticket import Merged, Unit
+from strata.model.tier import Tier
+from tasks.abandon import abandon
+from tasks.stage import read_as
+
+
+def backup(plan: BackupPlan) -> Any:
+    """From collection to merge, which continues with `storing`."""
+    from tasks.collect import COLLECT
+    from tasks.merge import merge
+
+    header = [read_as(COLLECT[part.tier], plan.backup_id) for part in plan.included]
+    return chord(header, read_as(merge, plan.backup_id)).on_error(abandon.s(run_id=plan.backup_id))
+
+
+def storing(run_id: str, merged: Merged) -> Any:
+    """From the merged units to the record."""
+    from tasks.compress import compress
+    from tasks.encrypt import encrypt
+    from tasks.record import record
+    from tasks.store import store
+    from tasks.verify import verify
+
+    units = [spooled.unit for spooled in merged.objects]
+    if not units:  # nothing in any tier: an empty header never calls its body
+        return chain(read_as(verify, run_id), read_as(record, run_id))
+    totals = Counter((unit.tier, unit.kind) for unit in units)
+
+    def chain_of(unit: Unit) -> Any:
+        shown = f"{unit.tier} {unit.kind} {unit.seq + 1}/{totals[unit.tier, unit.kind]}"
+        return chain(*(read_as(task, run_id, unit.label, shown=shown) for task in (compress, encrypt, store)))
+
+    header = [chain_of(unit) for unit in units]
+    return chord(header, read_as(verify, run_id)) | read_as(record, run_id)
+
+
+def restore(plan: RestorePlan) -> Any:
+    """Prove everything, then go on with `applying`."""
+    from tasks.restore import apply_all, check
+
+    run_id = plan.restore_id
+    return chord([read_as(check, run_id)], read_as(apply_all, run_id)).on_error(abandon.s(run_id=run_id))
+
+
+def applying(plan: RestorePlan) -> Any:
+    """Write the tiers back in parallel."""
+    from tasks.restore import APPLY, finish
+
+    return chord([read_as(APPLY[Tier(tier)], plan.restore_id) for tier in plan.tiers], read_as(finish, plan.restore_id))

@@ -1,0 +1,31 @@
+"""Reads the tiers, each in a task of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from celery import shared_task
+
+from strata.model.tier import Tier
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, name="tasks.collect.collect_hot")
+def collect_hot(run_id: str) -> str:
+    """Read Redis into the spool."""
+    return wiring().manager.collect(run_id, Tier.HOT).description
+
+
+@shared_task(base=StageTask, name="tasks.collect.collect_warm")
+def collect_warm(run_id: str) -> str:
+    """Read PostgreSQL into the spool."""
+    return wiring().manager.collect(run_id, Tier.WARM).description
+
+
+@shared_task(base=StageTask, name="tasks.collect.collect_cold")
+def collect_cold(run_id: str) -> str:
+    """Read S3 into the spool."""
+    return wiring().manager.collect(run_id, Tier.COLD).description
+
+
+COLLECT: Final[dict[Tier, Any]] = {Tier.HOT: collect_hot, Tier.WARM: collect_warm, Tier.COLD: collect_cold}

@@ -1,0 +1,13 @@
+"""Compresses units, one a task."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, name="tasks.compress.compress")
+def compress(run_id: str, unit: str) -> str:
+    """Compress one unit in the spool."""
+    return wiring().manager.compress(run_id, unit).unit.label

@@ -1,0 +1,13 @@
+"""Encrypts units, one a task."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, name="tasks.encrypt.encrypt")
+def encrypt(run_id: str, unit: str) -> str:
+    """Seal one unit under the backup's data key."""
+    return wiring().manager.encrypt(run_id, unit).unit.label

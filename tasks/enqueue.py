@@ -1,0 +1,72 @@
+"""Sends runs to the workers: by task name, so that nothing of the tasks is imported, and within a bounded time.
+
+Whoever enqueues follows the run in the ledger, by its id. No result is asked of Celery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from strata.errors import BrokerUnavailable
+from strata.model.tier import BackupType, Tier
+
+START_BACKUP: Final = "tasks.start.start_backup"
+START_RESTORE: Final = "tasks.restore.start_restore"
+
+_SECONDS: Final = 4
+_TRANSPORT: Final = {
+    # Redis: one try, and no answer takes no longer. AMQP: the same by its own names; each ignores the other's.
+    "socket_connect_timeout": _SECONDS,
+    "socket_timeout": _SECONDS,
+    "retry_on_timeout": False,
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+    "read_timeout": _SECONDS,
+    "write_timeout": _SECONDS,
+}
+
+
+def enqueue_backup(app: Celery, backup_type: BackupType, run_id: str) -> None:
+    """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds."""
+    _send(app, START_BACKUP, run_id, {"backup_type": backup_type.value, "backup_id": run_id})
+
+
+def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:
+    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds."""
+    _send(
+        app,
+        START_RESTORE,
+        run_id,
+        {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]},
+    )
+
+
+def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any]) -> None:
+    """Publish once, to the queue that the app's routes name; a queue that is not there yet is declared."""
+    queue = app.amqp.router.route({}, task)["queue"]
+    try:
+        with app.connection_for_write(connect_timeout=_SECONDS, transport_options=_TRANSPORT) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)
+            app.send_task(
+                task,
+                kwargs=arguments,
+                queue=queue,
+                declare=[queue],
+                connection=connection,
+                retry=False,
+                ignore_result=True,
+                add_to_parent=False,
+                argsrepr=f"({run_id})",
+                kwargsrepr="{}",
+            )
+    except (OperationalError, OSError) as error:
+        raise BrokerUnavailable(
+            f"the broker does not answer, so {run_id} was not sent: {type(error.__cause__ or error).__name__}",
+            hint="Check STRATA_BROKER_URL and its server, or do it without workers: --local.",
+        ) from None

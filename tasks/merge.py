@@ -1,0 +1,17 @@
+"""Brings the collected tiers together, and sends what is to be stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from tasks import canvas
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.merge.merge")
+def merge(self: Any, run_id: str) -> Any:
+    """Merge, then become the chord that compresses, encrypts and stores each unit."""
+    merged = wiring().manager.merge(run_id)
+    raise self.replace(canvas.storing(run_id, merged))

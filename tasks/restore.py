@@ -1,0 +1,67 @@
+"""Restores: start, check, apply each tier, finish."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from celery import shared_task
+
+from strata.model.run import RunKind
+from strata.model.tier import Tier
+from strata.planning.backup import new_run_id
+from strata.sources.port import RestoreMode
+from tasks import canvas
+from tasks.stage import StageTask, starting, wiring
+
+
+@shared_task(name="tasks.restore.start_restore")
+def start_restore(
+    backup: str = "latest", restore_id: str | None = None, mode: str = "exact", tiers: list[str] | None = None
+) -> str:
+    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id."""
+    run_id = restore_id or new_run_id("restore", datetime.now(UTC))
+    with starting(run_id, RunKind.RESTORE):
+        wanted = tuple(Tier(tier) for tier in tiers or ())
+        plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted)
+        canvas.restore(plan).apply_async()
+    return run_id
+
+
+@shared_task(base=StageTask, name="tasks.restore.check")
+def check(run_id: str) -> int:
+    """Prove the backup whole and the targets fit, before anything is written; returns the objects proved."""
+    return wiring().manager.check(run_id).objects
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.restore.apply_all")
+def apply_all(self: Any, run_id: str) -> Any:
+    """Become the chord that writes the tiers back."""
+    raise self.replace(canvas.applying(wiring().manager.restore_plan(run_id)))
+
+
+@shared_task(base=StageTask, name="tasks.restore.apply_hot")
+def apply_hot(run_id: str) -> int:
+    """Write Redis back; returns the records written."""
+    return wiring().manager.apply(run_id, Tier.HOT).written
+
+
+@shared_task(base=StageTask, name="tasks.restore.apply_warm")
+def apply_warm(run_id: str) -> int:
+    """Write PostgreSQL back; returns the records written."""
+    return wiring().manager.apply(run_id, Tier.WARM).written
+
+
+@shared_task(base=StageTask, name="tasks.restore.apply_cold")
+def apply_cold(run_id: str) -> int:
+    """Write S3 back; returns the records written."""
+    return wiring().manager.apply(run_id, Tier.COLD).written
+
+
+@shared_task(base=StageTask, name="tasks.restore.finish")
+def finish(run_id: str) -> str:
+    """Sum up and end the restore; returns the backup's id."""
+    return wiring().manager.finish(run_id).backup_id
+
+
+APPLY: Final[dict[Tier, Any]] = {Tier.HOT: apply_hot, Tier.WARM: apply_warm, Tier.COLD: apply_cold}

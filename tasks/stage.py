@@ -1,0 +1,138 @@
+"""What all stage tasks share: the engine of this process, retries by kind of error, failures without state in them."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final, NoReturn
+
+from celery import Task
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
+from celery.utils.log import get_task_logger
+
+from strata.catalog.ledger import Claim
+from strata.errors import StageBusy, StrataError
+from strata.model.run import Progress, Run, RunKind, RunState
+from strata.settings import load_settings
+from strata.wiring import Wiring
+
+BUSY_SECONDS: Final = 2
+MAX_RETRIES: Final = 4
+MAX_BACKOFF: Final = 30
+
+logger = get_task_logger("strata")
+
+
+class StageFailed(Exception):
+    """One sentence: which stage of which run failed, and why. Holds no state and no secret."""
+
+
+@cache
+def wiring() -> Wiring:
+    """The engine of this process, built at the first task."""
+    return Wiring(load_settings(), _show_progress)
+
+
+def forget_wiring() -> None:
+    """Drop what was built before a fork."""
+    wiring.cache_clear()
+
+
+class StageTask(Task):
+    """A task that is one stage of one run; its first argument is the run's id."""
+
+    abstract = True
+    max_retries = None  # `failed` bounds them; a busy stage may be asked for as often as it takes
+    ignore_result = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body; turn its errors into a retry or into one clean failure."""
+        try:
+            return self.run(*args, **kwargs)  # Task.__call__ would hide the request that `retry` and `replace` need
+        except (Ignore, Retry):
+            raise
+        except StageBusy:
+            self._later(BUSY_SECONDS)
+        except StrataError as error:
+            if error.retryable and self.transient_failures() < MAX_RETRIES:
+                logger.warning("%s of %s will be tried again: %s", self.name, args[0], error.sentence)
+                self._later(backoff(self.transient_failures()), failures=self.transient_failures() + 1)
+            self._fail(args[0], error.sentence, error.code)
+        except SoftTimeLimitExceeded:
+            self._fail(args[0], f"{self.name} worked longer than STRATA_STAGE_SECONDS allows")
+        except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
+            self._fail(args[0], f"{self.name} {unforeseen(error)}")
+
+    def transient_failures(self) -> int:
+        """How often this message failed for a reason that may pass."""
+        return int((self.request.headers or {}).get("strata_failures", 0))
+
+    def _later(self, seconds: float, failures: int | None = None) -> NoReturn:
+        headers = {"strata_failures": self.transient_failures() if failures is None else failures}
+        raise self.retry(countdown=seconds, headers=headers) from None
+
+    def _fail(self, run_id: str, sentence: str, code: str = "") -> NoReturn:
+        wiring().ledger.note_failure(run_id, sentence, code)
+        raise StageFailed(sentence) from None
+
+
+@contextmanager
+def starting(run_id: str, kind: RunKind) -> Iterator[None]:
+    """Whatever keeps a run from starting is entered in the ledger, where the person who waits will look."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
+        sentence = error.sentence if isinstance(error, StrataError) else f"the start {unforeseen(error)}"
+        code = error.code if isinstance(error, StrataError) else ""
+        if wiring().ledger.run(run_id) is None:
+            now = wiring().clock.now()
+            refused = Run(
+                run_id=run_id,
+                kind=kind,
+                state=RunState.REFUSED,
+                reason=sentence,
+                code=code,
+                created_at=now,
+                updated_at=now,
+            )
+            wiring().ledger.create(refused)
+        raise StageFailed(sentence) from None
+
+
+def unforeseen(error: Exception) -> str:
+    """Kind and place of an error; not its message, nor its values: they may hold state."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"stopped at an unforeseen {type(error).__name__} ({place.name}, line {place.lineno})"
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures: doubling from 1 s, with jitter so that workers do not return at once."""
+    return min(2.0**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not secrets
+
+
+def read_as(task: Any, *args: str, shown: str = "") -> Any:
+    """A signature whose arguments and name a person can read in Flower: `store[3f9a2c hot segment 3/12]`."""
+    words = f"{args[0].rsplit('-', 1)[-1]} {shown}".strip()
+    signature = task.si(*args)
+    return signature.set(
+        argsrepr=f"({', '.join(args)})", kwargsrepr="{}", shadow=f"{task.name.rsplit('.', 1)[-1]}[{words}]"
+    )
+
+
+def _show_progress(claim: Claim, progress: Progress) -> None:
+    """Tell Flower how far the current task is."""
+    from celery import current_task
+
+    if current_task and current_task.request.id:
+        current_task.send_event("task-progress", result=in_words(progress), run=claim.run_id)
+
+
+def in_words(progress: Progress) -> str:
+    """`120,000 records, 31.4 MB` or `12/30 objects, 31.4 MB`."""
+    size = f"{progress.bytes / 1e6:,.1f} MB"
+    if progress.objects:
+        return f"{progress.objects}/{progress.total} objects, {size}"
+    return f"{progress.records:,} records, {size}"

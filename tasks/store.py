@@ -1,0 +1,13 @@
+"""Stores units, one a task."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, name="tasks.store.store")
+def store(run_id: str, unit: str) -> str:
+    """Put one unit into the store."""
+    return wiring().manager.store(run_id, unit).unit.label

@@ -1,0 +1,44 @@
+"""The Celery app: `celery -A workers worker|beat|flower`. Its settings stand in `workers.configuration`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Final
+
+import celery
+from celery import Celery
+from celery.signals import worker_process_init
+
+import workers.heartbeat  # noqa: F401 - connects its signals
+from strata.errors import StrataError
+from strata.settings import load_settings
+from workers.configuration import make_app
+
+_FAULTY_REDELIVERY: Final = "5.7.0"
+
+
+def _app() -> Celery:
+    try:
+        return make_app(load_settings())
+    except StrataError as error:
+        raise SystemExit(f"strata: {error.sentence}\n{error.hint}") from None
+
+
+app = _app()
+celery_app = app
+
+
+@worker_process_init.connect
+def _forget_parent(**_: object) -> None:
+    """A child makes its own connections: sockets must not be shared over a fork."""
+    from tasks.stage import forget_wiring
+
+    forget_wiring()
+
+
+warnings.filterwarnings("ignore", message="task_allow_error_cb_on_chord_header=False")  # False is meant, see above
+
+if celery.__version__ == _FAULTY_REDELIVERY:
+    from workers.celery_5_7_0 import keep_client_for_redelivery
+
+    keep_client_for_redelivery()

@@ -1,0 +1,45 @@
+"""Queues, and which task goes to which.
+
+A queue stands for what its workers must be given: source credentials (collect, restore), keys (seal), the store
+(store). A deployment starts a worker group for each, and gives it no more than that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kombu import Exchange, Queue
+
+CONTROL: Final = "strata.control"
+COLLECT: Final = "strata.collect"
+SEAL: Final = "strata.seal"
+STORE: Final = "strata.store"
+RESTORE: Final = "strata.restore"
+
+EXCHANGE: Final = Exchange("strata", type="direct", durable=True)
+
+QUEUES: Final = tuple(
+    Queue(name, EXCHANGE, routing_key=name, durable=True) for name in (CONTROL, COLLECT, SEAL, STORE, RESTORE)
+)
+
+ROUTES: Final = {
+    "tasks.start.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.merge.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.record.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.abandon.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.upkeep.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.collect.*": {"queue": COLLECT, "routing_key": COLLECT},
+    "tasks.compress.*": {"queue": SEAL, "routing_key": SEAL},
+    "tasks.encrypt.*": {"queue": SEAL, "routing_key": SEAL},
+    "tasks.store.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.verify.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
+}
+
+GROUPS: Final = {
+    "control": ((CONTROL,), 2),
+    "collect": ((COLLECT,), 3),
+    "seal": ((SEAL,), 2),
+    "store": ((STORE, RESTORE), 3),
+}
+"""Worker groups of a small deployment: their queues, and how many processes (collect and restore: one a tier)."""
