@@ -1,0 +1,105 @@
+"""The command itself: which commands there are, and how whatever goes wrong is told.
+
+Exit codes are those of strata.errors; 1 for an unforeseen error, 2 for a command that is not understood, 130 after
+Ctrl-C. A module is imported when its command is called, so that `strata --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from strata import __version__
+from strata.cli.output import Output
+from strata.errors import StrataError
+
+_COMMANDS: Final = {
+    "backup": ("strata.cli.backup", "Make a backup."),
+    "list": ("strata.cli.listing", "Show every backup of the store."),
+    "show": ("strata.cli.listing", "Show everything that is known of a backup."),
+    "verify": ("strata.cli.verify", "Read a backup back from its store and prove it whole."),
+    "restore": ("strata.cli.restore", "Bring a backup back."),
+    "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
+    "keys": ("strata.cli.keys", "The keys that backups are sealed with."),
+    "stack": ("strata.cli.stack", "A whole stack on this machine, for trying out."),
+}
+"""Each command's module, and what `strata --help` says of it."""
+
+INTERRUPTED: Final = 130
+_BROKEN_PIPE: Final = 141
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands, in the order in which one meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(_COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List them without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="strata", message="%(prog)s %(version)s")
+def strata() -> None:
+    """Back up Redis, PostgreSQL and S3 together, as one recovery point, and bring them back.
+
+    To try it out: `strata stack up`, then `strata backup full`, `strata list`, `strata restore latest`.
+
+    Every command takes --json (one JSON document on stdout) and --debug (tracebacks).
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. Whatever goes wrong becomes one readable line."""
+    output = Output()
+    try:
+        code = strata.main(arguments, prog_name="strata", standalone_mode=False, obj=output)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        output.note("Stopped.")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _BROKEN_PIPE
+    except StrataError as error:
+        return _tell(output, error.code, error.sentence, error.hint, error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last line between an error and a person
+        sentence = f"stopped at an unforeseen {type(error).__name__}"
+        return _tell(output, "unforeseen", sentence, "Run it again with --debug to see where.", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(output: Output, code: str, sentence: str, hint: str, exit_code: int) -> int:
+    if output.debug:
+        output.traceback()
+    output.error(sentence, hint)
+    if output.json:
+        output.document({"error": _error(code, sentence, hint)})
+    return exit_code
+
+
+def _error(code: str, sentence: str, hint: str) -> dict[str, Any]:
+    return {"code": code, "sentence": sentence, "hint": hint}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What a command shows: tables for people on stdout, or one JSON document; progress, notes and errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_PIPE_WIDTH: Final = 200
+"""Columns where no terminal says how wide it is: nothing is cut off in a pipe."""
+
+_UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_AGES: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class Output:
+    """Where a command's words go; `json` and `debug` are set by its options."""
+
+    def __init__(self) -> None:
+        self.json = False
+        self.debug = False
+
+    @cached_property
+    def out(self) -> Console:
+        """What was asked for."""
+        return _console(stderr=False)
+
+    @cached_property
+    def err(self) -> Console:
+        """Everything else."""
+        return _console(stderr=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether a person watches: then progress is drawn in place."""
+        return not self.json and self.out.is_terminal and self.err.is_terminal
+
+    def say(self, text: str) -> None:
+        """A line of the answer, left out where the answer is JSON."""
+        if not self.json:
+            self.out.print(text, soft_wrap=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """A line beside the answer."""
+        self.err.print(text, soft_wrap=True, highlight=False)
+
+    def show(self, table: Table) -> None:
+        """A table of the answer."""
+        if not self.json:
+            self.out.print(table)
+
+    def document(self, document: Any) -> None:
+        """The answer as JSON, where that was asked for."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, indent=2, default=str, ensure_ascii=False) + "\n")
+
+    def error(self, sentence: str, hint: str = "") -> None:
+        """What went wrong, and what to do."""
+        from rich.text import Text
+
+        self.err.print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+        if hint:
+            self.err.print(Text(f"hint: {hint}", "dim"), soft_wrap=True)
+
+    @staticmethod
+    def traceback() -> None:
+        """Where it went wrong."""
+        traceback.print_exc(file=sys.stderr)
+
+
+def common_options(command: Command) -> Command:
+    """Add --json and --debug to a command, and hand it the Output as its first argument."""
+    for name, said in (
+        ("json", "One JSON document on stdout, and nothing else there."),
+        ("debug", "Show the traceback of an error."),
+    ):
+        command = click.option(
+            f"--{name}", is_flag=True, is_eager=True, expose_value=False, callback=_remember, help=said
+        )(command)
+    return click.pass_obj(command)  # type: ignore[return-value]
+
+
+def plain_table(*columns: str, right: tuple[str, ...] = (), wrap: tuple[str, ...] = ()) -> Table:
+    """A table without lines; the columns in `right` are numbers, only those in `wrap` may take several lines."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
+    for column in columns:
+        justify = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in wrap)  # type: ignore[arg-type]
+    return table
+
+
+def facts(rows: list[tuple[str, Any]]) -> Table:
+    """A table of names and values; values are text, not markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
+    return table
+
+
+def size(count: float) -> str:
+    """Bytes in words: `31.4 MiB`."""
+    for unit, name in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count:.0f} B"
+
+
+def ratio(logical: int, stored: int) -> str:
+    """How much smaller the stored bytes are: `3.2x`."""
+    return f"{logical / stored:.1f}x" if stored else "-"
+
+
+def seconds(value: float) -> str:
+    """A span in words: `0.42 s`, `12.3 s`, `3 min 05 s`."""
+    if value >= 60:  # noqa: PLR2004 - a minute
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest:02d} s"
+    return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"  # noqa: PLR2004 - three figures are enough
+
+
+def age(moment: datetime) -> str:
+    """How long ago: `3 min`."""
+    passed = (datetime.now(UTC) - moment).total_seconds()
+    for unit, name in _AGES:
+        if passed >= unit:
+            return f"{int(passed // unit)} {name}"
+    return "now"
+
+
+def local_time(moment: datetime) -> str:
+    """A moment on the clock of whoever looks: `23 Nov 22:45`, with the year where it is not this one."""
+    here = moment.astimezone()
+    return f"{here:%d %b %H:%M}" if here.year == datetime.now().astimezone().year else f"{here:%d %b %Y %H:%M}"
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    class OurConsole(Console):
+        """One that leaves a broken pipe to main()."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    console = OurConsole(stderr=stderr, highlight=False)
+    return console if console.is_terminal else OurConsole(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's signature
+    if value:
+        setattr(ctx.ensure_object(Output), str(parameter.name), True)
+    return value

@@ -1,0 +1,81 @@
+"""Waiting for runs of the workers: on a real ledger, with the test in the place of the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+import redis
+
+from strata.catalog.redis_ledger import RedisLedger
+from strata.cli.output import Output
+from strata.cli.watching import StillRunning, follow
+from strata.errors import BrokerUnavailable, LeaseHeld, RunFailed
+from strata.model.run import Run, RunKind, RunState
+from workers.local_stack.servers import RedisServer
+
+
+@pytest.fixture
+def ledger(redis_server: RedisServer) -> Iterator[RedisLedger]:
+    """A ledger of the test's own."""
+    with redis.Redis.from_url(f"{redis_server.url.removesuffix('/0')}/2") as client:
+        yield RedisLedger(client)
+        client.flushdb()
+
+
+def _enter(ledger: RedisLedger, state: RunState, reason: str = "", code: str = "") -> str:
+    now, run_id = datetime.now(UTC), uuid4().hex
+    ledger.create(
+        Run(
+            run_id=run_id,
+            kind=RunKind.BACKUP,
+            state=state,
+            reason=reason,
+            code=code,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    return run_id
+
+
+def test_failed_run_is_told_with_its_reason(ledger: RedisLedger) -> None:
+    """FAILED becomes RunFailed, and the reason that the stage noted first is in its sentence."""
+    run_id = _enter(ledger, RunState.RUNNING)
+    ledger.note_failure(run_id, "HOT does not answer", "source-unavailable")
+    ledger.note_failure(run_id, "something else", "storage")
+    ledger.end(run_id, RunState.FAILED, ledger.failure(run_id), ledger.failure_code(run_id))
+    with pytest.raises(RunFailed, match="HOT does not answer"):
+        follow(Output(), ledger, run_id, "Backup", None)
+    run = ledger.run(run_id)
+    assert run
+    assert run.code == "source-unavailable"
+
+
+def test_refused_run_is_told_as_the_error_it_was_refused_by(ledger: RedisLedger) -> None:
+    """REFUSED becomes the error of its code, so that its exit code is that error's."""
+    run_id = _enter(ledger, RunState.REFUSED, "another run is going on: x", "lease-held")
+    with pytest.raises(LeaseHeld, match="another run is going on"):
+        follow(Output(), ledger, run_id, "Backup", None)
+
+
+def test_run_that_nobody_takes_is_told_after_the_timeout(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without workers the waiting says so, and ends with --timeout."""
+    monkeypatch.setattr("strata.cli.watching.UNTAKEN_SECONDS", 0.1)
+    with pytest.raises(BrokerUnavailable, match="no worker has taken"):
+        follow(Output(), ledger, "nobody", "Backup", 0.5)
+    assert "Are workers running?" in capsys.readouterr().err
+
+
+def test_run_that_takes_longer_than_the_timeout_goes_on(ledger: RedisLedger) -> None:
+    """--timeout ends the waiting, not the run."""
+    run_id = _enter(ledger, RunState.RUNNING)
+    with pytest.raises(StillRunning, match="goes on"):
+        follow(Output(), ledger, run_id, "Backup", 0.2)
+    run = ledger.run(run_id)
+    assert run
+    assert run.state is RunState.RUNNING
