@@ -18,7 +18,10 @@ import redis
 from strata.errors import BrokerUnavailable, LeaseHeld
 
 LEASE_SECONDS: Final = 90
-_KEY, _FENCE = "strata:lease", "strata:lease:fence"
+LEASE_KEY: Final = "strata:lease"
+"""Where the grant lies; the ledger beside it takes it back in the moment a run ends."""
+
+_FENCE: Final = "strata:lease:fence"
 
 _ACQUIRE: Final = """
 local held = redis.call('GET', KEYS[1])
@@ -70,21 +73,21 @@ class RedisLease:
 
     def acquire(self, run_id: str, holder: str) -> int:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        held, fence = self._eval(_ACQUIRE, 2, _KEY, _FENCE, run_id, holder, since, LEASE_SECONDS)
+        held, fence = self._eval(_ACQUIRE, 2, LEASE_KEY, _FENCE, run_id, holder, since, LEASE_SECONDS)
         if fence < 0:
             raise _held(json.loads(held))
         return int(fence)
 
     def renew(self, fence: int) -> bool:
-        return bool(self._eval(_IF_MINE, 1, _KEY, fence, LEASE_SECONDS))
+        return bool(self._eval(_IF_MINE, 1, LEASE_KEY, fence, LEASE_SECONDS))
 
     def release(self, fence: int) -> None:
-        self._eval(_IF_MINE, 1, _KEY, fence, 0)
+        self._eval(_IF_MINE, 1, LEASE_KEY, fence, 0)
 
     def holder(self) -> str | None:
         try:
-            held = cast("bytes | None", self._redis.get(_KEY))
-        except redis.ConnectionError as error:
+            held = cast("bytes | None", self._redis.get(LEASE_KEY))
+        except (redis.ConnectionError, redis.TimeoutError) as error:
             raise _unreachable(error) from None
         return _in_words(json.loads(held)) if held else None
 

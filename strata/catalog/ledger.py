@@ -62,8 +62,9 @@ class Ledger(Protocol):
     def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
         """Move a running run to a final state; False where it was final already.
 
-        FAILED is refused too while the run's last stage (record or finish) is done or under way: what may be about to
-        commit is not called a failure.
+        A lease that lies beside the ledger is given back in the same moment, so that whoever sees the end can begin
+        the next run. FAILED is refused too while the run's last stage (record or finish) is done or under way: what may
+        be about to commit is not called a failure.
         """
         ...
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import redis
 
+from strata.catalog.lease import LEASE_KEY
 from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done
 from strata.errors import BrokerUnavailable, RunFailed, StageBusy
 from strata.model.run import Progress, Run, RunKind, RunState, Stage, StageRow
@@ -90,6 +91,8 @@ for _, field in ipairs({'record:', 'finish:'}) do
   if ARGV[1] == 'FAILED' and row and (row.result or (row.token and row.expires > now)) then return {'committing'} end
 end
 redis.call('HSET', run, 'state', ARGV[1], 'reason', ARGV[2], 'code', ARGV[3], 'updated', now)
+local held = redis.call('GET', KEYS[3])
+if held and cjson.decode(held).fence == tonumber(redis.call('HGET', run, 'fence')) then redis.call('DEL', KEYS[3]) end
 return {'ok'}
 """
 
@@ -235,7 +238,8 @@ class RedisLedger:
         if script not in self._scripts:
             self._scripts[script] = self._redis.register_script(_PRELUDE + script)
         with _reachable():
-            answer = self._scripts[script](keys=[_run_key(run_id), _rows_key(run_id)], args=[*arguments, _KEEP])
+            keys = [_run_key(run_id), _rows_key(run_id), LEASE_KEY]
+            answer = self._scripts[script](keys=keys, args=[*arguments, _KEEP])
         words = [word.decode() if word else "" for word in cast("list[bytes]", answer)]
         if words[0] == "unknown":
             raise RunFailed(f"the ledger knows no run {run_id}")

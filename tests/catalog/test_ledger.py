@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from strata.catalog import memory_ledger, redis_ledger
+from strata.catalog.lease import RedisLease
 from strata.catalog.ledger import MAX_ATTEMPTS, Claim, Done, Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
@@ -101,6 +102,19 @@ def test_a_run_ends_once(ledger: Ledger, run: Run, state: RunState) -> None:
     ended = ledger.run(RUN)
     assert ended
     assert (ended.state, ended.reason, ended.code) == (state, "the reason", "the-code")
+
+
+@pytest.mark.parametrize("state", [RunState.DONE, RunState.FAILED])
+def test_a_run_and_its_lease_end_in_the_same_moment(hot_url: str, state: RunState) -> None:
+    """Whoever sees the end can begin the next run; a lease that went to another run meanwhile is left alone."""
+    with redis.Redis.from_url(hot_url) as client:
+        ledger, lease = RedisLedger(client), RedisLease(client)
+        ledger.create(a_run().model_copy(update={"fence": lease.acquire(RUN, "ann")}))
+        ledger.create(a_run("another").model_copy(update={"fence": 77}))
+        assert ledger.end("another", state)
+        assert lease.holder()
+        assert ledger.end(RUN, state)
+        assert lease.holder() is None
 
 
 @pytest.mark.parametrize("stage", [Stage.RECORD, Stage.FINISH])
