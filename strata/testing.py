@@ -20,7 +20,7 @@ from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Encoding, LargeValue
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
+from strata.sources.port import ApplyCounts, Baseline, KnownKeys, RestoreMode
 from strata.storage.port import Buffer, GatheringWriter, ObjectInfo, ObjectStore, ObjectWriter
 
 _PART: Final = 1 << 16
@@ -121,7 +121,7 @@ class MemorySession:
     def describe(self) -> dict[str, Any]:
         return {"tier": self.source.tier.value}
 
-    def read(self, scope: Scope) -> Iterator[SourceItem]:
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         for number, item in enumerate(self.source.items(scope)):
             if number == self.source.dies_after:
                 raise SourceUnavailable(f"{self.source.tier.label} stopped answering half way")

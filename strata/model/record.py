@@ -59,6 +59,10 @@ SOURCE_SCHEMA: Final = pa.schema(
     ]
 )
 
+MARKED_SCHEMA: Final = SOURCE_SCHEMA.append(pa.field("mark", pa.binary(16)))
+"""What a source yields whose listing tells versions apart: `mark` names the record's version as the source sees it, and
+is kept in the index, so that the next backup knows without reading which records are as they were."""
+
 RECORD_SCHEMA: Final = SOURCE_SCHEMA.append(pa.field("chunks", pa.large_binary())).append(
     pa.field("fingerprint", pa.binary(16), nullable=False)
 )
@@ -79,10 +83,30 @@ class LargeValue:
     expires_at: datetime | None = None
     modified_at: datetime | None = None
     attrs: str | None = None
+    mark: bytes | None = None
+    """As in `MARKED_SCHEMA`."""
 
 
-SourceItem = pa.RecordBatch | LargeValue
-"""What a source yields: batches of `SOURCE_SCHEMA`, and single large values."""
+@dataclass(frozen=True)
+class Unchanged:
+    """Keys (large_binary) of one namespace that are there, and whose records are as the baseline holds them.
+
+    The source can tell without reading the values, and did not read them.
+    """
+
+    namespace: str
+    keys: pa.LargeBinaryArray
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """Records that were read although the source would have called them unchanged: a full reading tests the claim."""
+
+    item: pa.RecordBatch | LargeValue
+
+
+SourceItem = pa.RecordBatch | LargeValue | Unchanged | Claimed
+"""What a source yields: batches of `SOURCE_SCHEMA` or `MARKED_SCHEMA`, large values, and what a baseline tells it."""
 
 
 def constant_column(value: str, rows: int) -> pa.DictionaryArray:

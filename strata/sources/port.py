@@ -55,6 +55,38 @@ KnownKeys = Callable[[str, pa.Array], npt.NDArray[np.bool_]]
 """`known(namespace, keys)` says for each key (large_binary array) whether the backup holds it."""
 
 
+class Reading(StrEnum):
+    """How much of a tier is read when there is a baseline to compare it with."""
+
+    CHANGES = "changes"
+    """What the source knows to be as the baseline has it is named (`Unchanged`), not read."""
+    EVERYTHING = "everything"
+    """All of it; what the source would have called unchanged comes as `Claimed`, so that its claim is tested."""
+
+
+class Baseline(Protocol):
+    """What the parent of a backup holds of one tier, as far as a source needs it to tell what changed since."""
+
+    @property
+    def reading(self) -> Reading:
+        """How much is to be read."""
+        ...
+
+    @property
+    def cut(self) -> dict[str, Any]:
+        """What the parent's session said at its cut."""
+        ...
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the parent's session said in `describe`."""
+        ...
+
+    def marks(self, namespace: str, keys: pa.Array) -> pa.FixedSizeBinaryArray:
+        """The mark the baseline has for each key (large_binary); null where it has none, or not the key."""
+        ...
+
+
 class Session(Protocol):
     """A connection to one tier for reading."""
 
@@ -69,8 +101,12 @@ class Session(Protocol):
         """
         ...
 
-    def read(self, scope: Scope) -> Iterator[SourceItem]:
-        """The records of the scope, each at least once; batches of a few MiB and large values, in any order."""
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
+        """The records of the scope, each at least once; batches of a few MiB and large values, in any order.
+
+        With a baseline a source that can tell cheaply what changed since says so (`Reading`); one that cannot ignores
+        it. Where the baseline is of another server, or its position means nothing there any more, all is read.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
+from strata.sources.port import Baseline
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_names import Candidate, TablePattern, choose_tables
 from strata.sources.postgres_read import READ_ONLY, RangeReaders, jobs_for
@@ -48,7 +49,7 @@ class PostgresSession:
         with self._server.speaking("describing its tables"):
             return catalog.describe(self._connection, self._cut_tables()).to_json()
 
-    def read(self, scope: Scope) -> Iterator[SourceItem]:
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         tables = self._cut_tables()
         jobs = jobs_for(tables, scope, self._connection.info.server_version)
         with RangeReaders(self._server, self._snapshot, jobs, scope, self._parallel) as readers:

@@ -16,7 +16,7 @@ from strata.errors import SourceError
 from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
-from strata.sources.port import RestoreMode
+from strata.sources.port import Baseline, RestoreMode
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_server import RedisServer, check_writable, identify
 from strata.sources.redis_transaction import milliseconds
@@ -111,7 +111,7 @@ class RedisSession:
             "dump_version": self._dump_version,
         }
 
-    def read(self, scope: Scope) -> Iterator[SourceItem]:
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         patterns = [None] if scope.is_everything else list(scope.patterns)
         highest = 0
         for database in self._databases:

@@ -27,6 +27,7 @@ from strata.model.tier import Tier
 from strata.s3client import Translated
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
+from strata.sources.port import Baseline
 from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Piece
 from strata.sources.s3_object import cold_failure
 
@@ -55,7 +56,7 @@ class ColdSession:
         name = self._bucket.name
         return {"bucket": name, "prefix": self._bucket.prefix, "endpoint": self._host, "versioned": self._versioned()}
 
-    def read(self, scope: Scope) -> Iterator[SourceItem]:
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         flight = self._reads.enter_context(closing(InFlight(self._threads, self._threads * PART)))
         with closing(flight):
             yield from _Reading(self._bucket, matcher(scope), flight).items()
