@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from strata.errors import SettingError
+from strata.model.backup_type import BackupType
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -72,6 +73,18 @@ class Settings(BaseSettings):
     keyring_file: Path = Field(
         Path("~/.config/strata/keyring.json"), description="The keyring (mode 0600), made by `strata keys init`."
     )
+    patterns: Annotated[dict[BackupType, tuple[str, ...]], NoDecode] = Field(
+        {},
+        description="Keys that a type of backup covers, as globs: `snapshot=position:*,order:*; emergency=config:*`. "
+        "Types not named keep their own.",
+    )
+    stack_depth: int = Field(
+        128, ge=2, le=1000, description="A stack of so many layers takes no more: the next backup lies on its base."
+    )
+    rebase_dead_share: float = Field(
+        0.5, gt=0, le=1, description="A FULL writes a fresh base where more than this share of the stack is dead."
+    )
+    rebase_days: int = Field(30, ge=1, description="A FULL writes a fresh base where the old one is older.")
     zstd_level: int = Field(
         1, ge=1, le=19, description="Level of compression; 1 is both faster and smaller than 3 on state like this."
     )
@@ -91,6 +104,20 @@ class Settings(BaseSettings):
         if not tables:
             raise ValueError("names no table")
         return tables
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _by_type(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found: dict[str, list[str]] = {}
+        for entry in filter(str.strip, value.split(";")):
+            name, _, globs = entry.partition("=")
+            patterns = [glob.strip() for glob in globs.split(",") if glob.strip()]
+            if not patterns:
+                raise ValueError(f"{entry.strip()!r} is not of the form type=glob,glob")
+            found[name.strip()] = patterns
+        return found
 
     @field_validator("keyring_file", "stack_folder")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,7 @@ from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import StorageTier, Tier
+from strata.planning.backup import StackPolicy
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
@@ -154,6 +156,8 @@ class Wiring:
             stores={tier: self.store.url for tier, url in stores.items() if url is not None},
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
+            patterns=settings.patterns,
+            policy=StackPolicy(settings.stack_depth, settings.rebase_dead_share, timedelta(days=settings.rebase_days)),
         )
         return BackupManager(
             StageRunner(ledger, lease, self.clock, self._watcher),

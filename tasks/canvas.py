@@ -1,6 +1,8 @@
 """The whole choreography.
 
     start_backup
+      chord: baseline, one for each parent and for chunks   lay out what earlier backups hold
+        collect_all                                         replaces itself with:
       chord: collect_hot | collect_warm | collect_cold      in parallel, one a tier
         merge                                               replaces itself with:
           chord, a chain for each unit: compress -> encrypt -> store
@@ -22,6 +24,7 @@ group. Signatures are immutable: ids travel, results stay in the ledger.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from celery import chain, chord
@@ -33,13 +36,25 @@ from tasks.abandon import abandon
 from tasks.stage import read_as
 
 
-def backup(plan: BackupPlan) -> Any:
+def backup(plan: BackupPlan, baseline_units: Sequence[str]) -> Any:
+    """From the baselines, where there are any, to `collecting`."""
+    from tasks.baseline import baseline
+    from tasks.collect import collect_all
+
+    run_id = plan.backup_id
+    if not baseline_units:
+        return collecting(plan).on_error(abandon.s(run_id=run_id))
+    header = [read_as(baseline, run_id, unit, shown=unit) for unit in baseline_units]
+    return chord(header, read_as(collect_all, run_id)).on_error(abandon.s(run_id=run_id))
+
+
+def collecting(plan: BackupPlan) -> Any:
     """From collection to merge, which continues with `storing`."""
     from tasks.collect import COLLECT
     from tasks.merge import merge
 
     header = [read_as(COLLECT[part.tier], plan.backup_id) for part in plan.included]
-    return chord(header, read_as(merge, plan.backup_id)).on_error(abandon.s(run_id=plan.backup_id))
+    return chord(header, read_as(merge, plan.backup_id))
 
 
 def storing(run_id: str, merged: Merged) -> Any:

@@ -12,7 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
-from strata.model.tier import BackupType, Tier
+from strata.model.backup_type import BackupType
+from strata.model.tier import Tier
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"

@@ -21,5 +21,5 @@ def start_backup(backup_type: str = "full", backup_id: str | None = None) -> str
     run_id = backup_id or new_run_id(backup_type, datetime.now(UTC))
     with starting(run_id, RunKind.BACKUP):
         plan = wiring().manager.start(named_type(backup_type), run_id)
-        canvas.backup(plan).apply_async()
+        canvas.backup(plan, wiring().manager.baseline_units(plan)).apply_async()
     return run_id

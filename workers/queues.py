@@ -24,6 +24,8 @@ QUEUES: Final = tuple(
 
 ROUTES: Final = {
     "tasks.start.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.baseline.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.collect.collect_all": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.merge.*": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.record.*": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.abandon.*": {"queue": CONTROL, "routing_key": CONTROL},

@@ -9,7 +9,7 @@ import click
 
 from strata.cli.output import Output, common_options
 from strata.errors import KeyringError
-from strata.model.tier import BackupType
+from strata.model.backup_type import BackupType
 
 if TYPE_CHECKING:
     from strata.settings import Settings
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @common_options
 def backup_command(output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool) -> None:
     """Back up all configured tiers together. TYPE is `full`."""
-    from strata.planning.backup import checked_type, new_run_id
+    from strata.planning.backup import new_run_id
     from strata.settings import load_settings
 
-    kind = checked_type(BackupType(backup_type))
+    kind = BackupType(backup_type)
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
     if local:

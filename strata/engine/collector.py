@@ -9,16 +9,17 @@ from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
+from strata.engine.known import ChunkShelf, KnownState
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
 from strata.memory import give_back_freed_memory
 from strata.model.plan import BackupPlan
-from strata.model.ticket import Collected
+from strata.model.ticket import Baselined, Collected, KnownChunks
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import Keyring
-from strata.sources.port import StateSource
+from strata.sources.port import Reading, StateSource
 
 
 class DataCollector:
@@ -29,22 +30,29 @@ class DataCollector:
         self._spool = spool
         self._keyring = keyring
 
-    def collect(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Collected:
-        """Read the tier's scope whole; a tier that cannot be read raises SourceError, it never counts as empty."""
-        secret = self._keyring.fingerprint_key(plan.fingerprint_key_id).secret
+    def collect(
+        self, plan: BackupPlan, tier: Tier, baseline: Baselined | None, chunks: KnownChunks | None, attempt: Attempt
+    ) -> Collected:
+        """Read the tier's scope; a tier that cannot be read raises SourceError, it never counts as empty."""
+        secret, run_id = self._keyring.fingerprint_key(plan.fingerprint_key_id).secret, plan.backup_id
+        fingerprinter = Fingerprinter(secret)
+        reading = Reading.EVERYTHING if plan.tier(tier).thorough else Reading.CHANGES
+        known = KnownState(self._spool, run_id, baseline, reading, fingerprinter.hash_keys) if baseline else None
         assembly = TierAssembly(
             tier,
             plan.layer_id(tier),
             plan.segment_bytes,
             self._spool,
-            Fingerprinter(secret),
+            fingerprinter,
             Chunker(derive(secret, b"chunk")),
+            ChunkShelf(self._spool, run_id, chunks),
+            known,
             attempt,
         )
         with naming_tier(tier), source_of(self._sources, tier).connect() as session:
             cut = session.cut()
             try:
-                with ahead(session.read(plan.tier(tier).scope)) as items:
+                with ahead(session.read(plan.tier(tier).scope, known)) as items:
                     for item in items:
                         assembly.add(item)
                 return assembly.finish(cut, session.describe())

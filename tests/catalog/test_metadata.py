@@ -13,9 +13,10 @@ import pytest
 
 from strata.catalog.metadata import BackupMetadataManager
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectExists, StoreUnavailable
+from strata.model.backup_type import BackupType
 from strata.model.layer import Layer, LayerKind, ObjectKind, StoredObject
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, TierContent, manifest_name
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore
 from strata.testing import FlakyStore

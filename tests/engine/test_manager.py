@@ -28,8 +28,9 @@ from strata.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
+from strata.model.backup_type import BackupType
 from strata.model.run import Run, RunState, Stage, StageRow
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.seal.keyring import FileKeyring, Purpose
 from strata.sources.port import RestoreMode
 from strata.testing import FlakyStore, Moment

@@ -19,8 +19,9 @@ from strata.engine.manager import BackupManager, BackupOptions
 from strata.engine.restorer import BackupRestorer, Restored
 from strata.engine.runner import StageRunner
 from strata.engine.spool import Spool
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from strata.sources.port import RestoreMode
 from strata.storage.filesystem import Durability, FilesystemStore

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from strata.errors import SettingError
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.backup_type import BackupType
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import AVAILABLE, checked_run_id, checked_type, choose_store, new_run_id, plan_tiers
 
 NOW = datetime(2026, 11, 23, 22, 45, 1, tzinfo=UTC)
