@@ -85,6 +85,18 @@ class Settings(BaseSettings):
         0.5, gt=0, le=1, description="A FULL writes a fresh base where more than this share of the stack is dead."
     )
     rebase_days: int = Field(30, ge=1, description="A FULL writes a fresh base where the old one is older.")
+    before_cut: str | None = Field(None, description="A command that makes the application stand still for the cuts.")
+    after_cut: str | None = Field(None, description="A command that lets it go on; run in any case.")
+    pause_key: str | None = Field(
+        None, description="A key that is set in HOT for the cuts, such as `system:trading_paused`; removed in any case."
+    )
+    pause_seconds: float = Field(10, gt=0, le=600, description="How long pausing may take, and last.")
+    meeting_seconds: float = Field(
+        5, ge=0, le=600, description="How long the collectors wait for each other, to take their cuts together."
+    )
+    emergency_seconds: float = Field(
+        10, gt=0, le=3600, description="How long an EMERGENCY backup waits for a tier before it goes on without."
+    )
     zstd_level: int = Field(
         1, ge=1, le=19, description="Level of compression; 1 is both faster and smaller than 3 on state like this."
     )

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Final
 
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.lease import Lease
@@ -22,6 +23,7 @@ from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.layers import LayerReader
+from strata.engine.meeting import Meeting, Pause, end_pause
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
@@ -50,9 +52,15 @@ class BackupOptions:
     patterns: Mapping[BackupType, tuple[str, ...]] = field(default_factory=dict)
     """Scopes that are not the types' own."""
     policy: StackPolicy = field(default_factory=StackPolicy)
+    pause: Pause | None = None
+    """What stands still while the cuts are taken."""
+    meeting_seconds: float = 5.0
+    """How long the collectors wait for each other."""
 
 
-CHUNKS = "chunks"
+_SHORT_MEETING: Final = 0.5
+
+CHUNKS: Final = "chunks"
 """The unit of the baseline stage that lists stored chunks; the others are tiers."""
 
 
@@ -145,7 +153,7 @@ class BackupManager:
             Stage.COLLECT,
             tier,
             Collected,
-            lambda attempt: self._collector.collect(plan, tier, known, chunks, attempt),
+            lambda attempt: self._collector.collect(plan, tier, known, chunks, self._meeting(plan, attempt), attempt),
         )
 
     def merge(self, run_id: str) -> Merged:
@@ -280,6 +288,7 @@ class BackupManager:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
+            end_pause(self.ledger, run_id, self._options.pause)
 
     def decide(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
         """The plan a backup would have now; nothing is entered or written."""
@@ -317,6 +326,14 @@ class BackupManager:
             reasons=planned.reasons,
             knows_chunks=any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
+
+    def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
+        tiers = tuple(part.tier for part in plan.included)
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
+            seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
+            return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
+        seconds = self._options.meeting_seconds
+        return Meeting(self.ledger, plan.backup_id, tiers, seconds, self._options.pause, attempt.check)
 
     def _damage_of(self, held: TierSummary) -> str:
         """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
@@ -412,7 +429,10 @@ class BackupManager:
         missing = [part.tier.label for part in plan.included if part.tier not in results]
         if missing:
             raise RunFailed(f"{plan.backup_id}: {' and '.join(missing)} was not collected")
-        return [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        collected = [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        if all(part.missing for part in collected):
+            raise RunFailed(f"no tier could be read: {'; '.join(part.missing for part in collected)}")
+        return collected
 
     def _merged(self, run_id: str) -> Merged:
         return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))
