@@ -16,9 +16,10 @@ from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import SystemClock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
-from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
+from strata.engine.planner import BackupOptions
 from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
@@ -165,7 +166,9 @@ class Wiring:
         )
         return BackupManager(
             StageRunner(ledger, lease, self.clock, self._watcher),
-            DataCollector(self.sources, self.spool, self.keyring, settings.emergency_seconds),
+            DataCollector(
+                self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
+            ),
             BackupCreator(self.spool, self.store, self.keyring, self.clock),
             self.restorer,
             self.metadata,

@@ -50,7 +50,7 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
     from strata.cli.summary import show_plan
     from strata.wiring import Wiring
 
-    show_plan(output, Wiring(settings).local_manager.decide(kind, run_id, fresh=fresh))
+    show_plan(output, Wiring(settings).local_manager.planner.decide(kind, run_id, fresh=fresh))
 
 
 def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:

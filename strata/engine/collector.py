@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from queue import Empty, Queue
@@ -35,12 +35,17 @@ class DataCollector:
     """Reads tiers through their sources."""
 
     def __init__(
-        self, sources: Mapping[Tier, StateSource], spool: Spool, keyring: Keyring, patience: float = PATIENCE
+        self,
+        sources: Mapping[Tier, StateSource],
+        spool: Spool,
+        keyring: Keyring,
+        patience: float = PATIENCE,
+        timestamps: Sequence[str] = (),
     ) -> None:
         self._sources = sources
         self._spool = spool
         self._keyring = keyring
-        self._patience = patience
+        self._patience, self._timestamps = patience, timestamps
 
     def collect(
         self,
@@ -72,7 +77,11 @@ class DataCollector:
         secret, run_id = self._keyring.fingerprint_key(plan.fingerprint_key_id).secret, plan.backup_id
         fingerprinter = Fingerprinter(secret)
         reading = Reading.EVERYTHING if plan.tier(tier).thorough else Reading.CHANGES
-        known = KnownState(self._spool, run_id, baseline, reading, fingerprinter.hash_keys) if baseline else None
+        known = (
+            KnownState(self._spool, run_id, baseline, reading, fingerprinter.hash_keys, self._timestamps)
+            if baseline
+            else None
+        )
         assembly = TierAssembly(
             tier,
             plan.layer_id(tier),
