@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_HOUR: Final = 3600
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
 
 BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
     "full-backup": {
@@ -12,6 +13,18 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "schedule": 24 * _HOUR,
         "args": ("full",),
         "options": {"expires": 12 * _HOUR},
+    },
+    "differential-backup": {
+        "task": "tasks.start.start_backup",
+        "schedule": 6 * _HOUR,
+        "args": ("differential",),
+        "options": {"expires": 3 * _HOUR},
+    },
+    "incremental-backup": {
+        "task": "tasks.start.start_backup",
+        "schedule": 15 * _MINUTE,
+        "args": ("incremental",),
+        "options": {"expires": 10 * _MINUTE},
     },
     "resend-stalled-runs": {
         "task": "tasks.upkeep.resend_stalled",
