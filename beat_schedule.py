@@ -12,12 +12,14 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "task": "tasks.start.start_backup",
         "schedule": 24 * _HOUR,
         "args": ("full",),
+        "kwargs": {"patience": _HOUR},
         "options": {"expires": 12 * _HOUR},
     },
     "differential-backup": {
         "task": "tasks.start.start_backup",
         "schedule": 6 * _HOUR,
         "args": ("differential",),
+        "kwargs": {"patience": _HOUR},
         "options": {"expires": 3 * _HOUR},
     },
     "incremental-backup": {
@@ -37,4 +39,5 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "options": {"expires": _HOUR // 2},
     },
 }
-"""Beat only ticks: a backup that is due twice is refused by the lease; what a tick starts, the task plans."""
+"""Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease; an
+INCREMENTAL is refused then, for the next one is due soon."""

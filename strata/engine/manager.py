@@ -26,7 +26,7 @@ from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, ObjectExists, RunFailed, SettingError, StrataError
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document, Layer, LayerRef
 from strata.model.plan import BackupPlan, RestorePlan
@@ -85,10 +85,11 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
+    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
-        `fresh` builds on nothing that is there. A stubborn type takes no lease, and harms none that is held.
+        `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
+        may be started later. A stubborn type takes no lease, and harms none that is held.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -100,6 +101,8 @@ class BackupManager:
                 fence = self.lease.acquire(run_id, who())
             plan = self.planner.decide(backup_type, run_id, fresh=fresh)
         except StrataError as error:
+            if patient and isinstance(error, LeaseHeld):
+                raise
             self._refuse(run_id, RunKind.BACKUP, fence, error)
             raise
         return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
