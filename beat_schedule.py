@@ -39,5 +39,5 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "options": {"expires": _HOUR // 2},
     },
 }
-"""Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease; an
-INCREMENTAL is refused then, for the next one is due soon."""
+"""Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease;
+an INCREMENTAL is refused then, for the next one is due soon."""
