@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import strategies as st
 
-from strata.content import index
 from strata.content.index import NOWHERE, READ, SortedRows
 
 Name = tuple[str, bytes]
@@ -67,14 +65,3 @@ hashed_names: Final = st.dictionaries(
 
 block_rows: Final = st.integers(1, 5)
 """Rows of a block."""
-
-
-def few_rows_a_range(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Ranges of as many rows as the parameter says."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index, "RANGE_ROWS", request.param)
-        yield
-
-
-range_rows = pytest.fixture(params=[1, 3, 500_000], ids="ranges-of-{}".format)(few_rows_a_range)
-"""Ranges of few rows and of many."""
