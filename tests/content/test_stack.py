@@ -23,10 +23,10 @@ def stacks(draw: st.DrawFn) -> Layers:
     """Layers over a few keys, some of equal hashes, in a few segments; tombstones also of what no layer below has."""
     known = draw(hashed_names)
     names = st.lists(st.sampled_from(sorted(known)), unique=True)
-    layers = []
-    for number in range(draw(st.integers(0, 4))):
-        layers.append({name: _row(draw, known[name], name, number) for name in draw(names)})
-    return layers
+    return [
+        {name: _row(draw, known[name], name, number) for name in draw(names)}
+        for number in range(draw(st.integers(0, 4)))
+    ]
 
 
 def _row(draw: st.DrawFn, key_hash: int, name: Name, layer: int) -> Listed:
