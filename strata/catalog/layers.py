@@ -5,6 +5,7 @@ So a manifest stays small however many layers its stack has, and a layer that ma
 
 from __future__ import annotations
 
+import json
 from typing import Protocol
 
 from blake3 import blake3
@@ -81,13 +82,22 @@ class LayerCatalog:
                 f"{name} in {self._store.url} is damaged: its bytes are not those that were written",
                 hint="Use another copy, or a backup whose stack does not have this layer (`strata list`).",
             )
-        try:
-            layer = Layer.model_validate_json(data)
-        except ValidationError as error:
-            raise IntegrityError(f"{name} lacks or misstates {error.error_count()} fields") from None
-        if layer.format != FORMAT_VERSION:
-            raise IntegrityError(f"{name} has format version {layer.format}; this Strata reads {FORMAT_VERSION}")
+        layer = _parsed(name, data)
+        if self.ref(layer) != ref:
+            raise IntegrityError(f"{name} in {self._store.url} is not the layer that a manifest names")
         return layer
+
+
+def _parsed(name: str, data: bytes) -> Layer:
+    try:
+        version = json.loads(data)["format"]
+        if version != FORMAT_VERSION:
+            raise IntegrityError(f"{name} has format version {version}; this Strata reads {FORMAT_VERSION}")
+        return Layer.model_validate_json(data)
+    except ValidationError as error:
+        raise IntegrityError(f"{name} lacks or misstates {error.error_count()} fields") from None
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise IntegrityError(f"{name} is not the document of a layer") from None
 
 
 def _encoded(layer: Layer) -> bytes:

@@ -57,13 +57,14 @@ class BaselineBuilder:
         return KnownChunks(objects=tuple(names), layers=layers)
 
     def _chunk_layers(self, plan: BackupPlan) -> tuple[LayerRef, ...]:
+        damaged = self._metadata.damaged_layers()
         found = {
             layer.layer_id: layer
             for backup in self._metadata.context().backups
             if backup.fingerprint_key_id == plan.fingerprint_key_id
             for tier in backup.tiers
             for layer in tier.stack
-            if layer.chunked
+            if layer.chunked and layer.layer_id not in damaged
         }
         return tuple(found.values())
 

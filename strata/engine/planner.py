@@ -83,7 +83,7 @@ class BackupPlanner:
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
             reasons=planned.reasons,
-            knows_chunks=any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
+            knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
 
     def _damage_of(self, held: TierSummary) -> str:
