@@ -127,7 +127,7 @@ class RedisSession:
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         """The records of the scope. A stream is read once: after it, and before any `cut`, it is SCAN that reads."""
         stream, self._stream = self._stream, None
-        return self._scan(scope) if stream is None else self._follow(stream, scope)
+        yield from self._scan(scope) if stream is None else self._follow(stream, scope)
 
     def close(self) -> None:
         """End a stream that nobody has read."""

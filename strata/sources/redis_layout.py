@@ -104,11 +104,8 @@ class Walk:
             self._skip -= step
             if self._skip:
                 break
-            try:
-                at = self._number(data, at) if self._left < 0 else self._items(data, at)
-            except IndexError:
-                break
-            if self._left > 0 or (self._skip and not self.done):
+            at, is_whole = self._number(data, at) if self._left < 0 else self._items(data, at)
+            if not is_whole:
                 break
         return at
 
@@ -119,13 +116,16 @@ class Walk:
         except StopIteration:
             self.done = True
 
-    def _number(self, data: bytes, at: int) -> int:
-        number, at = read_length(data, at)
+    def _number(self, data: bytes, at: int) -> tuple[int, bool]:
+        try:
+            number, at = read_length(data, at)
+        except IndexError:
+            return at, False
         self._next(number)
-        return at
+        return at, True
 
-    def _items(self, data: bytes, at: int) -> int:
-        """Pass the items of the pattern that begin in the window; 0.1 us each."""
+    def _items(self, data: bytes, at: int) -> tuple[int, bool]:
+        """Pass the items of the pattern that begin in the window, 0.1 us each; whether these are all."""
         pattern, left, end = self._pattern, self._left, len(data)
         size = len(pattern)
         try:
@@ -145,12 +145,11 @@ class Walk:
                 left -= 1
         except IndexError:
             pass
-        self._left = left
-        if at > end:
-            self._skip, at = at - end, end
-        if not left and not self._skip:
-            self._next(0)
-        return at
+        self._left, self._skip = left, max(at - end, 0)
+        if left or self._skip:
+            return min(at, end), False
+        self._next(0)
+        return at, True
 
 
 def _repeated(*pattern: int, before: int = 0) -> Layout:
@@ -234,7 +233,7 @@ _REDIS: Final[dict[int, Layout]] = {  # hashes whose fields expire, from Redis 7
 }
 _VALKEY: Final[dict[int, Layout]] = {22: _repeated(STRING, STRING, 8)}  # the same, from Valkey 9 on
 
-NEWEST: Final = {b"REDIS": 12, b"VALKEY": 81}
+NEWEST: Final = {b"REDIS": 12, b"VALKEY": 80}
 """The newest RDB version whose layouts are known here, for each product that counts its own."""
 
 

@@ -22,6 +22,9 @@ _LITERALS: Final = 32
 _LONG_TOKEN: Final = 224
 """A first byte from which on a look back has its length in the next byte."""
 
+MOST_TIMES: Final = 88
+"""How much larger than its compressed form a string can be: three bytes make 264 at most."""
+
 _PART_BYTES: Final = 4 << 20
 
 
@@ -40,7 +43,7 @@ def decompress(data: bytes, size: int) -> bytes:
 def decompress_parts(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
     """The `size` bytes of one long string, in parts of a few MiB; its compressed form comes in pieces.
 
-    Finding where a token ends takes 0.05 us each, which is why short strings are not read like this.
+    Finding where a token ends takes 0.14 us each (45 MB/s), which is why shorter strings are not read like this.
     """
     rest, before, done = b"", b"", 0
     for piece in pieces:

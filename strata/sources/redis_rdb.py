@@ -2,7 +2,7 @@
 
 No value is decoded. A DUMP payload is the value as it stands in the RDB, between its type and the RDB's version and
 a CRC-64, so it is cut out and closed. Short records of common types are split in one loop over the window of the
-stream (`redis_split`); what that loop does not know, and what reaches past the window, is read here, 4 us a record.
+stream (`redis_split`); what that loop does not know, and what reaches past the window, is read here, 6 us a record.
 
 A session holds a window and a batch of each kind. Strings over `LARGE_VALUE` come in parts as they arrive. Of another
 type's value the size is known only at its end, so one such value at a time is held in memory, as DUMP does.
@@ -83,8 +83,9 @@ class RdbSplitter:
     def _records(self, rows: RdbRows) -> Iterator[SourceItem]:
         """The records of one database, if they are wanted; the window is left where the next one begins."""
         while True:
-            split_common(self.window, rows)
-            yield from rows.full_batches()
+            if self._expiry == NEVER:  # else it belongs to what comes next
+                split_common(self.window, rows)
+                yield from rows.full_batches()
             if self.window.peek() in {DATABASE, END}:
                 break
             item = self._read(self.window.take(1)[0], rows)

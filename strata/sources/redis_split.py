@@ -1,7 +1,7 @@
 """The loop that splits short records of common types, and the rows it makes: nearly all the time of a reading is here.
 
 Measured per 500,000 records of 300 bytes in the stack of bench/, Python 3.11: 0.25 s for the loop and 0.11 s for
-decompressing by the batch; by way of `redis_rdb` alone, a call for each part of a record, 2.1 s.
+decompressing by the batch; by way of `redis_rdb` alone, calls for each part of a record, 3.0 s.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHORT: Final = 16 << 10
 _LONGEST_BYTES: Final = 40 << 10
 """More than a short record with its expiry and idle time."""
 
-_PAUSE_BYTES: Final = 1 << 20
+_PAUSE_BYTES: Final = 256 << 10
 """Plain bytes after which the rows are looked at: it bounds a batch, for 200 bytes may be 16 KiB once decompressed."""
 
 _KINDS: Final = [bytes([kind]) for kind in range(256)]

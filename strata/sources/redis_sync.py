@@ -4,6 +4,9 @@ The server forks, and its child sends the whole of all databases as they were at
 the cut. Behind the snapshot a replica would get every command from then on: `rdb-only` says that we do not want them
 (the server then keeps nothing for us, however slow we read), and the connection is closed at the snapshot's end.
 
+FLUSHALL makes the server end its child, and with it the stream; so does a reader that takes nothing for a minute
+(repl-timeout). Either is an error, and the next attempt begins anew.
+
 The server tells the RDB's size, where it wrote a file first, or a mark of 40 bytes that will stand at its end. While
 it prepares, it sends empty lines, so that nobody takes it for dead.
 """

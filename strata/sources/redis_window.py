@@ -9,7 +9,7 @@ import anycrc
 
 from strata.model.record import LARGE_VALUE
 from strata.sources.redis_layout import INTEGER_BYTES, LZF, Walk, damaged, read_length
-from strata.sources.redis_lzf import decompress, decompress_parts
+from strata.sources.redis_lzf import MOST_TIMES, decompress, decompress_parts
 
 crc64: Final[Callable[..., int]] = anycrc.Model("CRC64-REDIS").calc
 """CRC-64 as Redis reckons it (Jones), over bytes, going on from a former one: 6 GB/s, 0.25 us a call."""
@@ -88,6 +88,8 @@ class Window:
             digits = b"%d" % self.integer(INTEGER_BYTES[first])
             return len(digits), iter([digits])
         packed, size = self.length(), self.length()
+        if size > packed * MOST_TIMES:
+            raise damaged("a compressed string is broken")
         if size <= LARGE_VALUE:
             return size, iter([decompress(self.take(packed), size)])
         return size, decompress_parts(self.pieces(packed), size)
