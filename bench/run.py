@@ -67,6 +67,7 @@ class Bench:
         """The data set."""
         assert self._settings.hot_url
         assert self._settings.warm_url
+        self._bot.hot.config_set("repl-diskless-sync-delay", 0)  # as for the peer: the stream begins at once
         data.fill_hot(self._settings.hot_url.get_secret_value(), int(data.HOT_KEYS * scale))
         data.fill_warm(self._settings.warm_url.get_secret_value(), int(data.WARM_ROWS * scale))
         bot = self._bot
