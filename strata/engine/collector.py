@@ -20,7 +20,7 @@ from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
 from strata.memory import give_back_freed_memory
 from strata.model.backup_type import RULES, Manner
-from strata.model.plan import BackupPlan
+from strata.model.plan import BackupPlan, TierPlan
 from strata.model.ticket import Baselined, Collected, KnownChunks
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
@@ -94,7 +94,7 @@ class DataCollector:
             attempt,
         )
         with naming_tier(tier), self._session(tier, meeting) as session:
-            cut = _cut(session, tier, meeting)
+            cut = _cut(session, plan.tier(tier), meeting)
             try:
                 with ahead(session.read(plan.tier(tier).scope, known)) as items:
                     for item in items:
@@ -116,11 +116,11 @@ class DataCollector:
             yield session
 
 
-def _cut(session: Session, tier: Tier, meeting: Meeting) -> dict[str, Any]:
+def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> dict[str, Any]:
     """Take the tier's cut together with the others'; `at_ms` is when, by the clock that all workers share."""
-    with meeting.cutting(tier):
+    with meeting.cutting(tier.tier):
         before = meeting.ledger.clock_ms()
-        cut = session.cut()
+        cut = session.cut(tier.scope)
         after = meeting.ledger.clock_ms()
     return {**cut, "at_ms": round((before + after) / 2, 3)}
 
