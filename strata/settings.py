@@ -9,6 +9,7 @@ the folder they are called in, and nobody who configured anything meets it by ac
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,11 +25,13 @@ from pydantic_settings import (
 )
 
 from strata.errors import SettingError
+from strata.model.tier import Tier
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
 _FILE: Final = Path("strata.toml")
 _STACK_FILE: Final = Path(".strata", "strata.toml")
+_OBJECT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class Settings(BaseSettings):
@@ -56,6 +59,14 @@ class Settings(BaseSettings):
     )
     cold_secret_access_key: SecretStr | None = Field(None, description="COLD's own secret key.")
     cold_threads: int = Field(4, ge=1, le=64, description="Objects of COLD read or written at the same time.")
+    state_manager: str | None = Field(
+        None,
+        description="package.module:object, the application's own state manager: it stands for the first tier of "
+        "HOT, WARM, COLD that has no URL.",
+    )
+    state_manager_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="Keys the state manager answers for, by comma, as globs."
+    )
     local_url: str | None = Field(None, description="The LOCAL store: file:///folder.")
     cloud_url: str | None = Field(None, description="The CLOUD store: s3://bucket/prefix. Used where LOCAL is not set.")
     cloud_endpoint: str | None = Field(None, description="URL of the CLOUD store's S3 server; AWS where it is not set.")
@@ -84,13 +95,33 @@ class Settings(BaseSettings):
     @field_validator("warm_tables", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
-        names = value.split(",") if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError("it must be names, by comma or in a list")
-        tables = tuple(name.strip() for name in names if name.strip())
-        if not tables:
-            raise ValueError("names no table")
-        return tables
+        return _names(value, "table")
+
+    @field_validator("state_manager_keys", mode="before")
+    @classmethod
+    def _globs(cls, value: Any) -> Any:
+        return _names(value, "key")
+
+    @field_validator("state_manager")
+    @classmethod
+    def _object(cls, value: str | None) -> str | None:
+        if value is not None and not _OBJECT.fullmatch(value):
+            raise ValueError("it must be package.module:object")
+        return value
+
+    @property
+    def state_manager_tier(self) -> Tier | None:
+        """The tier that the state manager stands for; None without one."""
+        if self.state_manager is None:
+            return None
+        urls = {Tier.HOT: self.hot_url, Tier.WARM: self.warm_url, Tier.COLD: self.cold_url}
+        without = next((tier for tier, url in urls.items() if url is None), None)
+        if without is None:
+            raise SettingError(
+                f"{PREFIX}STATE_MANAGER stands for the first tier without a URL, and all three have one",
+                hint="Remove it, or the URL of the tier that is to be read through it.",
+            )
+        return without
 
     @field_validator("keyring_file", "stack_folder")
     @classmethod
@@ -208,6 +239,16 @@ def _in_one_sentence(error: ValidationError, file: Path) -> SettingError:
         return SettingError(f"there is no setting {first['loc'][0]!r} (in {file})", hint="See docs/settings.md.")
     reason = str(first["msg"]).removeprefix("Value error, ")
     return SettingError(f"{name} is wrong: {reason[0].lower()}{reason[1:]}", hint="See docs/settings.md.")
+
+
+def _names(value: Any, what: str) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError("it must be names, by comma or in a list")
+    found = tuple(name.strip() for name in names if name.strip())
+    if not found:
+        raise ValueError(f"names no {what}")
+    return found
 
 
 def _scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:

@@ -16,7 +16,7 @@ from strata.errors import SourceError
 from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
-from strata.sources.port import Baseline, RestoreMode
+from strata.sources.port import Baseline, RestoreMode, refuse_state_manager
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_server import RedisServer, check_writable, identify
 from strata.sources.redis_transaction import milliseconds
@@ -46,6 +46,7 @@ class RedisHot:
 
     def check(self, description: dict[str, Any]) -> None:
         """Raise unless records of a backup with this description can be written here; writes nothing."""
+        refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
 
@@ -54,6 +55,7 @@ class RedisHot:
         """Begin a restore; what was written stays written, for Redis has nothing to take it back with."""
         if mode is RestoreMode.REHEARSE:
             raise ValueError("a rehearsal writes nothing: use check()")
+        refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
             yield RedisApplication(connection, description["databases"], mode)
