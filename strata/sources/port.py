@@ -15,19 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from strata.errors import SourceError
-from strata.model.record import LargeValue, SourceItem
+from strata.model.record import STATE_MANAGER, LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
-
-STATE_MANAGER: Final = "state manager"
-"""The `source` in a description of records that came through the application's state manager."""
 
 
 class RestoreMode(StrEnum):

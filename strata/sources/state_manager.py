@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from strata.errors import SourceError
-from strata.model.record import Encoding, LargeValue, SourceItem
+from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import STATE_MANAGER, ApplyCounts, Baseline, KnownKeys, RestoreMode
+from strata.sources.port import ApplyCounts, Baseline, KnownKeys, RestoreMode
 from strata.sources.redis_columns import Columns
 from strata.sources.state_calls import AT_A_TIME, Calls, Methods, open_object
 
