@@ -9,6 +9,7 @@ from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
+from strata.engine.handed import handed_source
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
@@ -41,7 +42,7 @@ class DataCollector:
             Chunker(derive(secret, b"chunk")),
             attempt,
         )
-        with naming_tier(tier), source_of(self._sources, tier).connect() as session:
+        with naming_tier(tier), self._source(plan, tier).connect() as session:
             cut = session.cut()
             try:
                 with ahead(session.read(plan.tier(tier).scope)) as items:
@@ -51,6 +52,12 @@ class DataCollector:
             finally:
                 assembly.abort()
                 give_back_freed_memory(assembly.logical_bytes)
+
+    def _source(self, plan: BackupPlan, tier: Tier) -> StateSource:
+        """What the tier is read from: itself, or the document that the run was handed."""
+        if plan.override:
+            return handed_source(self._spool, plan.backup_id, plan.override, tier)
+        return source_of(self._sources, tier)
 
 
 @contextmanager

@@ -19,9 +19,9 @@ _THREADS: Final = 2
 Item = TypeVar("Item")
 
 
-def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str) -> BackupMetadata:
+def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str, *, override: str = "") -> BackupMetadata:
     """A whole backup, stage by stage; whatever fails abandons the run and is raised."""
-    plan = manager.start(backup_type, run_id)
+    plan = manager.start(backup_type, run_id, override=override)
 
     def unit(label: str) -> None:
         manager.compress(run_id, label)

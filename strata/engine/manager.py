@@ -19,12 +19,13 @@ from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.handed import left_out, tiers_handed
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.errors import ObjectExists, RunFailed, SettingError, StrataError
 from strata.model.layer import Document
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.plan import BackupPlan, RestorePlan, TierPlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Collected, Compressed, Merged, Sealed, Stored, Verified
 from strata.model.tier import BackupType, StorageTier, Tier
@@ -82,8 +83,11 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str) -> BackupPlan:
-        """Take the lease, plan, and enter the run; a refusal is entered too, with its reason."""
+    def start(self, backup_type: BackupType, run_id: str, *, override: str = "") -> BackupPlan:
+        """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
+
+        `override` names a document in the spool (engine/handed.py) that is read in place of the live tiers.
+        """
         known = self.ledger.run(run_id)
         if known is not None:
             return self._plan_of(known)
@@ -92,7 +96,7 @@ class BackupManager:
             checked_type(backup_type)
             checked_run_id(run_id)
             fence = self.lease.acquire(run_id, who())
-            plan = self._plan(backup_type, run_id)
+            plan = self._plan(backup_type, run_id, override)
         except StrataError as error:
             self._refuse(run_id, RunKind.BACKUP, fence, error)
             raise
@@ -240,7 +244,7 @@ class BackupManager:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
 
-    def _plan(self, backup_type: BackupType, run_id: str) -> BackupPlan:
+    def _plan(self, backup_type: BackupType, run_id: str, override: str) -> BackupPlan:
         storage_tier, url = choose_store(backup_type, self._options.stores)
         key = self._keyring.new_data_key()
         (
@@ -252,7 +256,8 @@ class BackupManager:
             backup_id=run_id,
             backup_type=backup_type,
             created_at=self._clock.now(),
-            tiers=plan_tiers(run_id, self._options.tiers),
+            tiers=self._plan_tiers(run_id, override),
+            override=override,
             storage_tier=storage_tier,
             store_url=url,
             key_id=key.key_id,
@@ -261,6 +266,11 @@ class BackupManager:
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
         )
+
+    def _plan_tiers(self, run_id: str, override: str) -> tuple[TierPlan, ...]:
+        if override:
+            return left_out(plan_tiers(run_id, tiers_handed(self._spool, run_id, override)))
+        return plan_tiers(run_id, self._options.tiers)
 
     def _plan_of(self, run: Run) -> BackupPlan:
         plan = BackupPlan.model_validate_json(run.plan or self._raise_ended(run))

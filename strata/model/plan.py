@@ -38,6 +38,8 @@ class BackupPlan(Document):
     zstd_level: int
     segment_bytes: int
     reasons: tuple[str, ...] = ()
+    override: str = ""
+    """The document in the spool that is read in place of the live tiers, where one was handed over."""
 
     @property
     def included(self) -> tuple[TierPlan, ...]:
