@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@click.option(
+    "--from-json",
+    metavar="FILE",
+    help="Back up the state in this document, not that of the tiers; - is standard input.",
+)
 @common_options
-def backup_command(output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool) -> None:
+def backup_command(
+    output: Output, backup_type: str, timeout: float | None, from_json: str | None, *, wait: bool, local: bool
+) -> None:
     """Back up all configured tiers together. TYPE is `full`."""
     from strata.planning.backup import checked_type, new_run_id
     from strata.settings import load_settings
@@ -30,37 +37,54 @@ def backup_command(output: Output, backup_type: str, timeout: float | None, *, w
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
     if local:
-        _here(output, settings, kind, run_id)
+        _here(output, settings, kind, run_id, from_json)
     else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, wait=wait)
+        _through_workers(output, settings, kind, run_id, timeout if wait else None, from_json, wait=wait)
 
 
-def _here(output: Output, settings: Settings, kind: BackupType, run_id: str) -> None:
+def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, from_json: str | None) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import here
+    from strata.engine.handed import hand_over
     from strata.engine.local import backup_here
     from strata.wiring import Wiring
 
-    manager = Wiring(settings).local_manager
+    wiring = Wiring(settings)
+    manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
-    show_made(output, here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id)))
+    if from_json is not None:
+        name = hand_over(wiring.spool, run_id, from_json, datetime.now(UTC))
+    try:
+        made = here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, override=name))
+    finally:
+        if name:
+            wiring.spool.delete([name])  # a run that was refused sweeps nothing
+    show_made(output, made)
 
 
 def _through_workers(
-    output: Output, settings: Settings, kind: BackupType, run_id: str, timeout: float | None, *, wait: bool
+    output: Output,
+    settings: Settings,
+    kind: BackupType,
+    run_id: str,
+    timeout: float | None,
+    from_json: str | None,
+    *,
+    wait: bool,
 ) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import follow
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
-    enqueue_backup(sender(settings), kind, run_id)
+    wiring = Wiring(settings)
+    handed = None if from_json is None else wiring.spool
+    enqueue_backup(sender(settings), kind, run_id, from_json, handed)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")
         output.document({"run_id": run_id, "state": "SENT"})
         return
-    wiring = Wiring(settings)
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
         made = wiring.metadata.load(run_id)
