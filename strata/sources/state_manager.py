@@ -1,8 +1,10 @@
 """A tier read and written through the application's own state manager, where Strata has no URL of the tier's service.
 
-It is the slow way: every key is asked for. Without `create_snapshot` there is no common moment either: each value is
-of one moment between `cut` and the end of `read`. Values are JSON (encoding `json`: compact, keys sorted), expiries
-are not known, and a record's namespace is empty.
+It is the slow way: every key is asked for. 30,000 keys of a Redis on the same machine took 5.9 s through a sync object,
+14.0 s through an async one and 0.4 s by RedisHot (one run each); setting them took 1.0 s in batches, 14.2 s one by one
+and 0.1 s by RedisHot. Without `create_snapshot` there is no common moment either: each value is of one moment between
+`cut` and the end of `read`. Values are JSON (encoding `json`: compact, keys sorted), expiries are not known, and a
+record's namespace is empty.
 """
 
 from __future__ import annotations
