@@ -7,7 +7,8 @@ import sys
 import time
 
 from strata.engine.manager import BackupManager
-from strata.model.tier import BackupType, Tier
+from strata.model.backup_type import BackupType
+from strata.model.tier import Tier
 from strata.settings import load_settings
 from strata.wiring import Wiring
 

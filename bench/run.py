@@ -26,8 +26,9 @@ from rich.table import Table
 
 from bench import data, peers
 from strata.engine.manager import stage_seconds
+from strata.model.backup_type import BackupType
 from strata.model.run import Run, RunState
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.sources.port import RestoreMode
 from strata.wiring import Wiring
 from tasks.enqueue import enqueue_backup, enqueue_restore
@@ -159,7 +160,7 @@ def measure(scale: float, folder: Path, console: Console) -> dict[str, Any]:
         restored, restore_seconds = bench.restore(backup_id)
         return {
             "scale": scale, "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "records": manifest.records, "logical_bytes": manifest.logical_bytes, "stored_bytes": manifest.stored_bytes,
+            "records": manifest.records, "logical_bytes": manifest.logical_bytes, "stored_bytes": manifest.added_bytes,
             "peer_seconds": by_peers, "collect_seconds": collected, "stage_seconds": manifest.seconds,
             "backup_seconds": seconds, "restore_stage_seconds": restored, "restore_seconds": restore_seconds,
             "peak_memory_mb": memory, "peak_memory_after_restore_mb": bench.peak_memory(),

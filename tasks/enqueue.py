@@ -15,7 +15,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
-from strata.model.tier import BackupType, Tier
+from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.handed import State
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
+
+EMERGENCY: Final = "strata.emergency"
+"""The queue of stubborn backups, which have a worker of their own."""
 
 _SECONDS: Final = 4
 _TRANSPORT: Final = {
@@ -40,16 +44,24 @@ _TRANSPORT: Final = {
 
 
 def enqueue_backup(
-    app: Celery, backup_type: BackupType, run_id: str, override: State | None = None, spool: Spool | None = None
+    app: Celery,
+    backup_type: BackupType,
+    run_id: str,
+    override: State | None = None,
+    spool: Spool | None = None,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds.
 
-    `override` is state to be backed up in place of the live tiers: a mapping, or the path of a document. It is left in
-    `spool` (the one that the settings name, where none is given); what is wrong with it is raised, and nothing is sent.
+    `fresh` builds on nothing that is there. `override` is state to be backed up in place of the live tiers: a mapping,
+    or the path of a document. It is left in `spool` (the one that the settings name, where none is given); what is
+    wrong with it is raised, and nothing is sent.
     """
-    arguments = {"backup_type": backup_type.value, "backup_id": run_id}
+    arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh}
+    lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
     if override is None:
-        _send(app, START_BACKUP, run_id, arguments)
+        _send(app, START_BACKUP, run_id, arguments, lane)
         return
     from strata.engine.handed import hand_over
     from strata.planning.backup import checked_run_id
@@ -59,7 +71,7 @@ def enqueue_backup(
     staging = spool or Wiring(load_settings()).spool
     name = hand_over(staging, checked_run_id(run_id), override, datetime.now(UTC))
     try:
-        _send(app, START_BACKUP, run_id, {**arguments, "override": name})
+        _send(app, START_BACKUP, run_id, {**arguments, "override": name}, lane)
     except BrokerUnavailable:
         staging.delete([name])
         raise
@@ -75,9 +87,9 @@ def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Seq
     )
 
 
-def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any]) -> None:
-    """Publish once, to the queue that the app's routes name; a queue that is not there yet is declared."""
-    queue = app.amqp.router.route({}, task)["queue"]
+def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:
+    """Publish once, to the queue named or else that of the app's routes; one that is not there yet is declared."""
+    queue = app.amqp.queues[lane] if lane else app.amqp.router.route({}, task)["queue"]
     try:
         with app.connection_for_write(connect_timeout=_SECONDS, transport_options=_TRANSPORT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)

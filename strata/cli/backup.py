@@ -9,7 +9,7 @@ import click
 
 from strata.cli.output import Output, common_options
 from strata.errors import KeyringError
-from strata.model.tier import BackupType
+from strata.model.backup_type import BackupType
 
 if TYPE_CHECKING:
     from strata.settings import Settings
@@ -20,29 +20,53 @@ if TYPE_CHECKING:
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
-@click.option(
-    "--from-json",
-    metavar="FILE",
-    help="Back up the state in this document, not that of the tiers; - is standard input.",
-)
+@click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
+@click.option("--fresh", is_flag=True, help="Build on nothing that is there: write a fresh base.")
+@click.option("--from-json", metavar="FILE", help="Back up the state in this document, not the tiers'; - is stdin.")
 @common_options
 def backup_command(
-    output: Output, backup_type: str, timeout: float | None, from_json: str | None, *, wait: bool, local: bool
+    output: Output,
+    backup_type: str,
+    timeout: float | None,
+    from_json: str | None,
+    *,
+    wait: bool,
+    local: bool,
+    dry_run: bool,
+    fresh: bool,
 ) -> None:
-    """Back up all configured tiers together. TYPE is `full`."""
-    from strata.planning.backup import checked_type, new_run_id
+    """Back up all configured tiers together.
+
+    TYPE is `full` (everything is read; only what the store does not hold is written), `incremental` (what changed
+    since the last backup), `differential` (since the last full one), `snapshot` or `emergency` (the keys that matter
+    most, STRATA_PATTERNS; an emergency waits for nothing and goes on without a tier that is down).
+    """
+    from strata.planning.backup import new_run_id
     from strata.settings import load_settings
 
-    kind = checked_type(BackupType(backup_type))
+    kind = BackupType(backup_type)
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
-    if local:
-        _here(output, settings, kind, run_id, from_json)
+    if dry_run and from_json is not None:
+        raise click.UsageError("--dry-run does not read documents: leave out --from-json.")
+    if dry_run:
+        _plan(output, settings, kind, run_id, fresh=fresh)
+    elif local:
+        _here(output, settings, kind, run_id, from_json, fresh=fresh)
     else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, from_json, wait=wait)
+        _through_workers(output, settings, kind, run_id, timeout if wait else None, from_json, wait=wait, fresh=fresh)
 
 
-def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, from_json: str | None) -> None:
+def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
+    from strata.cli.summary import show_plan
+    from strata.wiring import Wiring
+
+    show_plan(output, Wiring(settings).local_manager.planner.decide(kind, run_id, fresh=fresh))
+
+
+def _here(
+    output: Output, settings: Settings, kind: BackupType, run_id: str, from_json: str | None, *, fresh: bool
+) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import here
     from strata.engine.handed import hand_over
@@ -55,7 +79,9 @@ def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, fro
     if from_json is not None:
         name = hand_over(wiring.spool, run_id, from_json, datetime.now(UTC))
     try:
-        made = here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, override=name))
+        made = here(
+            output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
+        )
     finally:
         if name:
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
@@ -71,6 +97,7 @@ def _through_workers(
     from_json: str | None,
     *,
     wait: bool,
+    fresh: bool,
 ) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import follow
@@ -79,7 +106,7 @@ def _through_workers(
 
     wiring = Wiring(settings)
     handed = None if from_json is None else wiring.spool
-    enqueue_backup(sender(settings), kind, run_id, from_json, handed)
+    enqueue_backup(sender(settings), kind, run_id, from_json, handed, fresh=fresh)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

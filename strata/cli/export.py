@@ -72,10 +72,9 @@ def _opened(target: str) -> AbstractContextManager[BinaryIO]:
 
 def _write(wiring: Wiring, export: Export, form: str, file: BinaryIO) -> Written:
     from strata.engine.export import write_json, write_parquet
-    from strata.engine.reading import records_of
 
     write = write_parquet if form == _PARQUET else write_json
-    return write(export, lambda tier: records_of(wiring.store, wiring.keyring, export.manifest, tier), file)
+    return write(export, lambda tier: wiring.restorer.items(export.manifest, tier), file)
 
 
 def _show_written(output: Output, export: Export, form: str, target: str, written: Written) -> None:

@@ -23,7 +23,7 @@ from strata.content.document_reader import DocumentReader
 from strata.engine.spool import Spool, SpoolWriter
 from strata.errors import IntegrityError, SettingError
 from strata.model.layer import ObjectKind
-from strata.model.plan import TierPlan
+from strata.model.plan import BackupPlan
 from strata.model.record import MOMENT, SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
 from strata.model.tier import Tier
 from strata.seal.frame import Compression
@@ -61,10 +61,11 @@ def tiers_handed(spool: Spool, run_id: str, name: str) -> dict[Tier, bool]:
     return {tier: tier in held for tier in Tier}
 
 
-def left_out(tiers: tuple[TierPlan, ...]) -> tuple[TierPlan, ...]:
-    """The plans of the tiers; of those that the document does not hold the reason says so."""
+def reading_document(plan: BackupPlan, name: str) -> BackupPlan:
+    """The plan of a run that reads a document; of tiers that this does not hold the reason says so."""
     reason = {"reason": "the document that was handed over does not hold it"}
-    return tuple(plan if plan.layer_id else plan.model_copy(update=reason) for plan in tiers)
+    tiers = tuple(part if part.layer_id else part.model_copy(update=reason) for part in plan.tiers)
+    return plan.model_copy(update={"tiers": tiers, "override": name})
 
 
 def handed_source(spool: Spool, run_id: str, name: str, tier: Tier) -> HandedSource:

@@ -16,7 +16,6 @@ import pytest
 from strata.content.document import PART_BYTES
 from strata.engine import export as module
 from strata.engine.export import Export, new_file, write_json, write_parquet
-from strata.engine.reading import records_of
 from strata.errors import IntegrityError, SettingError, StorageError
 from strata.model.manifest import BackupMetadata
 from strata.model.record import Encoding, LargeValue
@@ -48,7 +47,7 @@ def bench(folder: Path) -> Workbench:
 def exporting(bench: Workbench, manifest: BackupMetadata, *tiers: Tier) -> tuple[Export, Any]:
     """What is exported, and what reads it."""
     export = Export(manifest, tiers or tuple(STATES), bench.restorer.details(manifest))
-    return export, lambda tier: records_of(bench.store, bench.keyring, manifest, tier)
+    return export, lambda tier: bench.restorer.items(manifest, tier)
 
 
 def test_a_document_lists_every_record_of_every_tier(bench: Workbench) -> None:

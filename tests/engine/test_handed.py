@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from strata.engine.export import Export, write_json
 from strata.engine.handed import hand_over, handed_source
 from strata.engine.local import backup_here
-from strata.engine.reading import records_of
 from strata.errors import IntegrityError, ObjectNotFound, SettingError, SourceError
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.record import LARGE_VALUE, Encoding
 from strata.model.scope import Scope
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.sources.handed import HandedSource
 from strata.sources.port import RestoreMode, StateSource
 from strata.sources.redis_hot import RedisHot
@@ -67,7 +67,7 @@ def exported(bench: Workbench, manifest: BackupMetadata) -> bytes:
     tiers = tuple(content.tier for content in manifest.tiers if content.included)
     target = io.BytesIO()
     export = Export(manifest, tiers, bench.restorer.details(manifest))
-    write_json(export, lambda tier: records_of(bench.store, bench.keyring, manifest, tier), target)
+    write_json(export, lambda tier: bench.restorer.items(manifest, tier), target)
     return target.getvalue()
 
 
@@ -216,3 +216,19 @@ def test_many_records_come_in_blocks(folder: Path) -> None:
     assert len(frame.blocks) > 3
     assert max(block.raw_length for block in frame.blocks) < 8 << 20
     assert backup_here(bench.manager, BackupType.FULL, RUN, override=name).records == 12_000
+
+
+def test_an_incremental_of_handed_state_stores_what_changed(folder: Path, hot_url: str) -> None:
+    """A document is compared with the backup before like a live tier: all is there, and what went is gone."""
+    client = redis.Redis.from_url(hot_url)
+    sources: dict[Tier, Any] = {Tier.HOT: RedisHot(hot_url)}
+    bench = Workbench(folder, sources)
+    backed_up(bench, {f"position:{number}": number for number in range(500)}, "first")
+    changed = {f"position:{number}": number if number % 100 else -1 for number in range(1, 501)}
+    name = hand_over(bench.spool, "second", changed, bench.clock.now())
+    made = backup_here(bench.manager, BackupType.INCREMENTAL, "second", override=name)
+    assert made.parent == "first"
+    assert made.records == 500
+    assert sum(layer.records for layer in bench.layers(made) if layer.layer_id.startswith("second")) == 5
+    bench.restore()
+    assert {key.decode(): int(client.get(key) or b"") for key in client.scan_iter()} == changed

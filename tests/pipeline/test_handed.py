@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from strata.engine.export import Export, new_file, write_json
-from strata.engine.reading import records_of
 from strata.errors import SettingError
+from strata.model.backup_type import BackupType
 from strata.model.run import RunState
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import new_run_id
 from tasks.enqueue import enqueue_backup
 from tests.pipeline.conftest import Pipeline
@@ -30,7 +30,7 @@ def test_an_export_of_three_real_tiers_is_backed_up_in_their_place(pipeline: Pip
     manifest = wiring.metadata.load(made.run_id)
     export = Export(manifest, tuple(Tier), wiring.restorer.details(manifest))
     with new_file(folder / "export.json") as file:
-        write_json(export, lambda tier: records_of(wiring.store, wiring.keyring, manifest, tier), file)
+        write_json(export, lambda tier: wiring.restorer.items(manifest, tier), file)
 
     pipeline.bot.wipe()
     run_id = new_run_id("full", wiring.clock.now())

@@ -17,9 +17,10 @@ from strata.clock import SystemClock
 from strata.engine.local import backup_here, restore_here
 from strata.engine.restorer import Applied
 from strata.errors import SettingError, SourceError, SourceUnavailable
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.scope import Scope
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
 from strata.sources.port import RestoreMode
