@@ -12,7 +12,7 @@ from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import Application, Baseline, RestoreMode
+from strata.sources.port import ALL_KEYS, Application, Baseline, RestoreMode
 
 
 class HandedDocument(Protocol):
@@ -66,7 +66,7 @@ class HandedSession:
     tier: Tier
     document: HandedDocument
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         return self.document.cut(self.tier)
 
     def describe(self) -> dict[str, Any]:

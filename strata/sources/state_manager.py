@@ -23,7 +23,7 @@ from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ApplyCounts, Baseline, KnownKeys, RestoreMode
+from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, RestoreMode
 from strata.sources.redis_columns import Columns
 from strata.sources.state_calls import AT_A_TIME, Calls, Methods, open_object
 
@@ -132,7 +132,7 @@ class StateManagerSession:
         self._cut, self._description = cut, description
         self._snapshot: Mapping[Any, Any] | None = None
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         """Take the snapshot, where the object can; what it gives is kept until it is read."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         if self._methods.create_snapshot is None:
