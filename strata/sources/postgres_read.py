@@ -24,7 +24,7 @@ from strata.errors import SourceUnavailable
 from strata.model.scope import Scope
 from strata.sources.postgres_catalog import Found
 from strata.sources.postgres_connect import Connection, Server, begin
-from strata.sources.postgres_copy import gathered, keyed_batch, numbered_batch
+from strata.sources.postgres_copy import Rows, gathered, keyed_batch, numbered_batch
 from strata.sources.postgres_scope import key_condition
 from strata.sources.postgres_table import Table
 
@@ -153,11 +153,11 @@ class RangeReaders:
                 raise SourceUnavailable(lost) from None
 
     def _read(self, connection: Connection, job: Job) -> None:
-        rows = 0
+        count = 0
         with connection.cursor().copy(job.query(self._scope)) as copy:
-            for data in gathered(copy):
-                batch = _records(job, data, rows)
-                rows += batch.num_rows
+            for rows in gathered(copy):
+                batch = _records(job, rows, count)
+                count += batch.num_rows
                 try:
                     self._hand_over(batch)
                 except _Stopped:
@@ -175,11 +175,11 @@ class _Stopped(Exception):
     """Nobody wants the rest of the stream."""
 
 
-def _records(job: Job, data: bytes | memoryview, first: int) -> pa.RecordBatch:
+def _records(job: Job, rows: Rows, first: int) -> pa.RecordBatch:
     table = job.table
     if table.key:
-        return keyed_batch(table.name, data, len(table.copied), len(table.key))
-    return numbered_batch(table.name, data, job.part, first)
+        return keyed_batch(table.name, rows, len(table.copied), len(table.key))
+    return numbered_batch(table.name, rows, job.part, first)
 
 
 def _divided(found: Found, server_version: int) -> Iterator[Job]:
