@@ -56,7 +56,7 @@ class Merge:
             "CREATE TEMPORARY TABLE {doomed} ON COMMIT DROP AS SELECT {key} FROM ONLY {table} t"
             " WHERE {scope} AND NOT EXISTS (SELECT FROM {stage} s WHERE {same_key})",
             doomed=doomed,
-            scope=key_condition(self.found.table.key, scope, "t"),
+            scope=key_condition(self.found.table, scope, "t"),
         )
         if not count:
             return 0

@@ -49,7 +49,7 @@ class Job:
 
     def query(self, scope: Scope) -> sql.Composed:
         """The COPY statement; without bounds for a table that is read in one."""
-        conditions = [key_condition(self.table.key, scope)]
+        conditions = [key_condition(self.table, scope)]
         if self.start:
             conditions.append(sql.SQL("ctid >= {}::tid").format(sql.Literal(f"({self.start},0)")))
         if self.stop is not None:
