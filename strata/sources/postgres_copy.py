@@ -34,6 +34,9 @@ class Rows:
     data: pa.Buffer
     edges: Positions
 
+    def __len__(self) -> int:
+        return len(self.edges) - 1
+
     @property
     def lines(self) -> pa.LargeBinaryArray:
         """The rows with their newlines."""
@@ -79,7 +82,7 @@ def keyed_batch(namespace: str, rows: Rows, fields: int, key_fields: int) -> pa.
 
 def numbered_batch(namespace: str, rows: Rows, part: int, first: int) -> pa.RecordBatch:
     """Records of rows without a key: each is called by the part of the table and its number there."""
-    numbers = pc.cast(pa.array(np.arange(first, first + len(rows.edges) - 1)), pa.string())
+    numbers = pc.cast(pa.array(np.arange(first, first + len(rows))), pa.string())
     names = pc.binary_join_element_wise(pa.scalar(str(part)), numbers, ":")
     return _batch(namespace, pc.cast(pc.cast(names, pa.binary()), pa.large_binary()), rows.lines)
 
