@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from strata.errors import SourceError, SourceUnavailable
 from strata.model.tier import Tier
 from strata.s3client import Fault, FaultKind, Translated
+from strata.sources.s3_get import PlainGets, TooLong
 from strata.sources.s3_object import attrs_of, cold_failure
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Bucket:
     client: S3Client
     name: str
     prefix: str
+    gets: PlainGets
 
     def page(self, following: str | None = None, limit: int = 1000) -> Page:
         """One page of the listing, in the service's order, of at most `limit` objects."""
@@ -139,6 +142,13 @@ class Bucket:
             self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
     def _get(self, key: str, most: int, how: dict[str, str]) -> Piece:
+        try:
+            found = self.gets.get(self.prefix + key, most, how)
+        except TooLong:
+            raise Changed from None
+        return _piece(*found) if found else self._get_with_boto3(key, most, how)
+
+    def _get_with_boto3(self, key: str, most: int, how: dict[str, str]) -> Piece:
         for tries_left in reversed(range(_TRIES)):
             answer = self._ask(key, how)
             try:
@@ -173,7 +183,7 @@ def _get_failure(fault: Fault) -> Exception:
     return answers[fault.kind]() if fault.kind in answers else cold_failure("be read")(fault)
 
 
-def _piece(answer: GetObjectOutputTypeDef, data: bytes) -> Piece:
+def _piece(answer: Mapping[str, Any], data: bytes) -> Piece:
     whole = answer.get("ContentRange", "").rpartition("/")[2]
     return Piece(
         data=data,
