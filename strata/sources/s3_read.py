@@ -29,13 +29,13 @@ from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
 from strata.sources.port import Baseline
 from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Piece
+from strata.sources.s3_listing import pages
 from strata.sources.s3_object import cold_failure
 
 PART: Final = 8 << 20
 """Bytes of one ranged read."""
 _BATCH_BYTES: Final = 4 << 20
 _BATCH_ROWS: Final = 1000
-_ARCHIVE_CLASSES: Final = {"GLACIER", "DEEP_ARCHIVE"}
 _TIER: Final = Tier.COLD.label
 
 
@@ -59,7 +59,7 @@ class ColdSession:
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         flight = self._reads.enter_context(closing(InFlight(self._threads, self._threads * PART)))
         with closing(flight):
-            yield from _Reading(self._bucket, matcher(scope), flight).items()
+            yield from _Reading(self._bucket, scope, flight).items()
 
     def close(self) -> None:
         """End every reading that is still open."""
@@ -120,9 +120,9 @@ class _Rows:
 class _Reading:
     """One walk over the listing."""
 
-    def __init__(self, bucket: Bucket, covers: Callable[[bytes], bool], flight: InFlight) -> None:
+    def __init__(self, bucket: Bucket, scope: Scope, flight: InFlight) -> None:
         self._bucket = bucket
-        self._covers = covers
+        self._scope = scope
         self._flight = flight
         self._archived = 0
         self._found: deque[_Found] = deque()
@@ -146,14 +146,12 @@ class _Reading:
             yield rows.batch()
 
     def _listed(self) -> Iterator[Entry]:
-        """The objects of the scope; the next page is asked for while this one is worked on."""
-        asked: Call[Any] | None = self._flight.start(0, self._bucket.page)
-        while asked:
-            page = self._flight.take(asked)
-            asked = self._flight.start(0, self._bucket.page, page.following) if page.following else None
+        """The objects of the scope."""
+        covers = matcher(self._scope)
+        for page in pages(self._bucket, self._scope, self._flight):
             for entry in page.entries:
-                if self._covers(entry.key.encode()):
-                    self._archived += entry.storage_class in _ARCHIVE_CLASSES
+                if covers(entry.key.encode()):
+                    self._archived += entry.is_archived
                     yield entry
 
     def _started(self) -> Iterator[None]:
