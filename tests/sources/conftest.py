@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strata.sources.s3_cold import S3Cold
-from tests.sources.s3_objects import SECRET, Service
+from tests.sources.s3_objects import SECRET, Service, make_old
 from workers.local_stack.servers import S3Server, start_s3
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def seeded(tmp_path: Path) -> Iterator[Callable[..., tuple[S3Server, S3Cold]]]:
 
 @pytest.fixture(params=["moto", "rclone"])
 def filled(request: pytest.FixtureRequest) -> Callable[[dict[str, int]], tuple[S3Client, str, S3Cold]]:
-    """Fills a bucket with objects of zeros on either service: a client, the bucket, a source."""
+    """Fills a bucket with objects of zeros, an hour old, on either service: a client, the bucket, a source."""
 
     def on_moto(sizes: dict[str, int]) -> tuple[S3Client, str, S3Cold]:
         moto, bucket = request.getfixturevalue("moto"), request.getfixturevalue("moto_bucket")
@@ -69,6 +69,7 @@ def filled(request: pytest.FixtureRequest) -> Callable[[dict[str, int]], tuple[S
         with ThreadPoolExecutor(4) as pool:
             done = pool.map(lambda name: client.put_object(Bucket=bucket, Key=name, Body=bytes(sizes[name])), sizes)
             assert len(list(done)) == len(sizes)
+        make_old(bucket)
         return client, bucket, moto.cold(bucket)
 
     def on_rclone(sizes: dict[str, int]) -> tuple[S3Client, str, S3Cold]:
