@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import getpass
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -25,10 +25,11 @@ from strata.engine.layers import LayerReader
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, ObjectExists, RunFailed, SettingError, StrataError
+from strata.engine.survey import Damage, survey_documents
+from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, TierSummary
-from strata.model.layer import Document, Layer, LayerRef
+from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
@@ -133,7 +134,7 @@ class BackupManager:
                 run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
             )
         return self.runner.run(
-            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
+            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: self._lay_out(plan, Tier(unit), attempt)
         )
 
     def collect(self, run_id: str, tier: Tier) -> Collected:
@@ -318,30 +319,50 @@ class BackupManager:
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
 
+    def _lay_out(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Baselined:
+        try:
+            return self._baselines.lay_out(plan, tier, attempt)
+        except (IntegrityError, ObjectNotFound):
+            stack = self.metadata.load(plan.tier(tier).parent or "").content(tier).stack
+            layers, damages = survey_documents(self._layers, stack)
+            self._note_damaged(stack, layers, damages + self._creator.verify_indexes(plan, layers, attempt))
+            raise
+
     def _damage_of(self, held: TierSummary) -> str:
         """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
         noted = self.metadata.damaged_layers()
-        for ref in held.stack:
+        for ref in self._with_lenders(held.stack):
             if ref.layer_id in noted:
                 return f"the parent's layer {ref.layer_id} was found damaged"
-            if self._layers.lacks(ref):
-                return f"the parent's layer {ref.layer_id} is not in the store"
+            if fault := self._layers.fault(ref):
+                return fault
         return ""
+
+    def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:
+        """The layers of a stack, each before those that it borrows from."""
+        for ref in stack:
+            yield ref
+            yield from self._layers.load(ref).borrows
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
-        layers = [self._layers.load(ref) for ref in refs]
-        damages = self._creator.verify_inherited(plan, layers, attempt)
+        layers, damages = survey_documents(self._layers, refs)
+        damages += self._creator.verify_inherited(plan, layers, attempt)
         if not damages:
             return
-        names = {damage.name for damage in damages}
-        for layer in layers:
-            if any(stored.name in names for stored in layer.objects):
-                self.metadata.note_damaged(layer.layer_id, self._clock.now())
+        self._note_damaged(refs, layers, damages)
         raise IntegrityError(
             f"{damages[0].name}, which this backup would build on, is damaged: {damages[0].reason}",
             hint="The next full backup writes a fresh base; look at the disk below.",
         )
+
+    def _note_damaged(self, refs: Sequence[LayerRef], layers: Sequence[Layer], damages: Sequence[Damage]) -> None:
+        """Note each layer whose document or objects are among the damages."""
+        names = {damage.name for damage in damages}
+        damaged = {layer.layer_id for layer in layers if any(stored.name in names for stored in layer.objects)}
+        damaged |= {ref.layer_id for ref in refs if layer_document_name(ref.layer_id) in names}
+        for layer_id in sorted(damaged):
+            self.metadata.note_damaged(layer_id, self._clock.now())
 
     def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
