@@ -244,7 +244,7 @@ def test_every_setting_has_a_description() -> None:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
+    if value in (None, (), {}):
         return "not set"
     return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
 

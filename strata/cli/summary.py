@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from strata.cli.output import Output, facts, plain_table, ratio, seconds, size
 from strata.model.manifest import BackupMetadata, TierContent
+from strata.model.plan import BackupPlan
 from strata.model.run import Stage
 from strata.model.tier import Tier
 
@@ -46,6 +47,29 @@ def show_made(output: Output, backup: BackupMetadata) -> None:
     output.show(tier_table(backup))
     output.show(facts([("store", backup.store_url), ("stages", stage_words(backup))]))
     output.document(backup_document(backup))
+
+
+def show_plan(output: Output, plan: BackupPlan) -> None:
+    """What a backup would do, and why."""
+    rows = [
+        ("type", plan.backup_type.value),
+        ("store", f"{plan.storage_tier.upper()}, {plan.store_url}"),
+        ("parent", plan.parent or "none: it stands alone"),
+        ("reasons", "; ".join(plan.reasons) or "as usual"),
+    ]
+    output.show(facts(list(rows)))
+    table = plain_table("tier", "keys", "compared with", "reads", wrap=("keys",))
+    for tier in plan.tiers:
+        if tier.layer_id is None:
+            table.add_row(tier.tier.label, "-", "-", f"nothing: {tier.reason}")
+        else:
+            reads = "everything" if tier.thorough else "what changed"
+            table.add_row(
+                tier.tier.label, ", ".join(tier.patterns), tier.parent or "nothing: it is stored whole", reads
+            )
+    output.show(table)
+    output.note("Nothing was done.")
+    output.document(plan.model_dump(mode="json", exclude={"wrapped_key"}))
 
 
 def tier_table(backup: BackupMetadata) -> Table:

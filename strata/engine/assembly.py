@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -55,6 +56,7 @@ from strata.model.run import Progress
 from strata.model.ticket import Collected, Spooled, Unit
 from strata.model.tier import Tier
 from strata.seal.frame import Compression
+from strata.sources.port import Reading
 
 _PART_ROWS: Final = 200_000
 """Rows of an index part: about 25 MB with their keys."""
@@ -227,10 +229,11 @@ class TierAssembly:
         self._waiting, self._waiting_bytes = [], 0
         hashes = self._fingerprinter.key_hashes(rows)
         prints = self._fingerprinter.fingerprints(rows, hashes)
-        written = self._not_known(hashes, prints)
+        claims = rows["claim"].to_numpy().copy()
+        written = self._not_old(rows, hashes, self._not_known(hashes, prints), claims)
         columns = [pa.array(hashes), prints, *(rows[name] for name in ("namespace", "key", "size", "mark"))]
         segments, numbers = self._write(rows, prints, written)
-        self._list(pa.table(columns, LISTED_SCHEMA), segments, numbers, rows["claim"])
+        self._list(pa.table(columns, LISTED_SCHEMA), segments, numbers, pa.array(claims))
 
     def _not_known(self, hashes: Hashes, prints: pa.ChunkedArray) -> Hashes:
         """The numbers of the rows that the parent may not hold as they are."""
@@ -238,6 +241,18 @@ class TierAssembly:
             return np.arange(len(hashes), dtype=np.uint64)
         found = np.concatenate([halves(chunk) for chunk in prints.chunks])
         return np.flatnonzero(~self._known.holds(hashes, found)).astype(np.uint64)
+
+    def _not_old(self, rows: pa.Table, hashes: Hashes, written: Hashes, claims: npt.NDArray[np.uint8]) -> Hashes:
+        """Of the rows to be written those that do not call themselves old; the claims of the others say so."""
+        if self._known is None or not len(written) or (old := self._known.old) is None:
+            return written
+        asked = written[self._known.has(hashes[written])]
+        called = asked[np.array(old.rows(rows.take(pa.array(asked))), bool)]
+        if self._known.reading is Reading.EVERYTHING:
+            claims[called] = CLAIMED
+            return written
+        claims[called] = UNREAD
+        return np.setdiff1d(written, called)
 
     def _write(self, rows: pa.Table, prints: pa.ChunkedArray, written: Hashes) -> tuple[Any, Any]:
         """Append rows to the open segment as a block; for every row, written or not, its segment and number there."""

@@ -20,6 +20,7 @@ from strata.content.chunks import KNOWN_CHUNK_SCHEMA
 from strata.content.fingerprint import Hashes, halves
 from strata.content.index import LISTED_SCHEMA
 from strata.engine.spool import Spool
+from strata.engine.timestamps import OldByTimestamp
 from strata.model.layer import LayerRef
 from strata.model.ticket import Baselined, KnownChunks
 from strata.sources.port import Reading
@@ -38,10 +39,11 @@ class KnownState:
         ticket: Baselined,
         reading: Reading,
         hash_keys: Callable[[str, pa.Array], Hashes],
+        timestamps: Sequence[str] = (),
     ) -> None:
         self._spool, self._run_id, self._ticket = spool, run_id, ticket
         self.reading = reading
-        self._hash_keys = hash_keys
+        self._hash_keys, self._timestamps = hash_keys, timestamps
 
     @property
     def cut(self) -> dict[str, Any]:
@@ -52,6 +54,19 @@ class KnownState:
     def description(self) -> dict[str, Any]:
         found: dict[str, Any] = self._about["description"]
         return found
+
+    @cached_property
+    def old(self) -> OldByTimestamp | None:
+        """What tells records that call themselves older than the parent's cut; None where that is not asked."""
+        if not self._timestamps or "at_ms" not in self.cut:
+            return None
+        return OldByTimestamp(self._timestamps, self.cut["at_ms"], self.description)
+
+    def has(self, key_hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Whether the parent has a key of that hash."""
+        hashes, _ = self._records
+        at = np.minimum(np.searchsorted(hashes, key_hashes), max(len(hashes) - 1, 0))
+        return np.asarray(hashes[at] == key_hashes) if len(hashes) else np.zeros(len(key_hashes), bool)
 
     def holds(self, key_hashes: Hashes, fingerprints: Hashes) -> npt.NDArray[np.bool_]:
         """Whether the parent surely has a record with that key hash and fingerprint (two halves); a no may be wrong."""

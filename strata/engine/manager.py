@@ -5,13 +5,12 @@ Every method may be called again with the same arguments, by anybody, at any tim
 
 from __future__ import annotations
 
-import base64
 import getpass
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Final
 
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.lease import Lease
@@ -22,38 +21,27 @@ from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.layers import LayerReader
+from strata.engine.meeting import Meeting, end_pause
+from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.engine.survey import Damage, survey_documents
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.context import BackupContext, TierSummary
 from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
-from strata.model.tier import StorageTier, Tier
-from strata.planning.backup import StackPolicy, Wish, checked_run_id, choose_store, plan_tiers
+from strata.model.tier import Tier
+from strata.planning.backup import checked_run_id
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
 from strata.storage.port import ObjectStore
 
+_SHORT_MEETING: Final = 0.5
 
-@dataclass(frozen=True)
-class BackupOptions:
-    """What the configuration says of every backup."""
-
-    tiers: Mapping[Tier, bool]
-    stores: Mapping[StorageTier, str]
-    zstd_level: int
-    segment_bytes: int
-    patterns: Mapping[BackupType, tuple[str, ...]] = field(default_factory=dict)
-    """Scopes that are not the types' own."""
-    policy: StackPolicy = field(default_factory=StackPolicy)
-
-
-CHUNKS = "chunks"
+CHUNKS: Final = "chunks"
 """The unit of the baseline stage that lists stored chunks; the others are tiers."""
 
 
@@ -81,6 +69,7 @@ class BackupManager:
     ) -> None:
         self.runner, self.metadata, self.restorer = runner, metadata, restorer
         self._layers = LayerCatalog(store)
+        self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
         self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring)
         self._collector, self._creator, self._store = collector, creator, store
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
@@ -97,10 +86,11 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
+    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
-        `fresh` builds on nothing that is there. A stubborn type takes no lease, and harms none that is held.
+        `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
+        may be started later. A stubborn type takes no lease, and harms none that is held.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -110,8 +100,10 @@ class BackupManager:
             checked_run_id(run_id)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
-            plan = self.decide(backup_type, run_id, fresh=fresh)
+            plan = self.planner.decide(backup_type, run_id, fresh=fresh)
         except StrataError as error:
+            if patient and isinstance(error, LeaseHeld):
+                raise
             self._refuse(run_id, RunKind.BACKUP, fence, error)
             raise
         return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
@@ -146,7 +138,7 @@ class BackupManager:
             Stage.COLLECT,
             tier,
             Collected,
-            lambda attempt: self._collector.collect(plan, tier, known, chunks, attempt),
+            lambda attempt: self._collector.collect(plan, tier, known, chunks, self._meeting(plan, attempt), attempt),
         )
 
     def merge(self, run_id: str) -> Merged:
@@ -281,43 +273,7 @@ class BackupManager:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
-
-    def decide(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
-        """The plan a backup would have now; nothing is entered or written."""
-        storage_tier, url = choose_store(backup_type, self._options.stores)
-        key = self._keyring.new_data_key()
-        self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
-        secret, context = self._keyring.fingerprint_key(), self.metadata.context()
-        fit = [one for one in context.backups if (one.fingerprint_key_id, one.store_url) == (secret.key_id, url)]
-        wish = Wish(
-            backup_id=run_id,
-            backup_type=backup_type,
-            now=self._clock.now(),
-            configured=self._options.tiers,
-            context=BackupContext.of(fit),
-            patterns=self._options.patterns.get(backup_type, ()),
-            policy=self._options.policy,
-            fresh=fresh,
-            intact=self._damage_of,
-        )
-        planned = plan_tiers(wish)
-        return BackupPlan(
-            backup_id=run_id,
-            backup_type=planned.backup_type,
-            generation=context.next_generation,
-            created_at=wish.now,
-            parent=planned.parent,
-            tiers=planned.tiers,
-            storage_tier=storage_tier,
-            store_url=url,
-            key_id=key.key_id,
-            wrapped_key=base64.b64encode(key.wrapped).decode(),
-            fingerprint_key_id=secret.key_id,
-            zstd_level=self._options.zstd_level,
-            segment_bytes=self._options.segment_bytes,
-            reasons=planned.reasons,
-            knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
-        )
+            end_pause(self.ledger, run_id, self._options.pause)
 
     def _lay_out(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Baselined:
         try:
@@ -328,21 +284,13 @@ class BackupManager:
             self._note_damaged(stack, layers, damages + self._creator.verify_indexes(plan, layers, attempt))
             raise
 
-    def _damage_of(self, held: TierSummary) -> str:
-        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
-        noted = self.metadata.damaged_layers()
-        for ref in self._with_lenders(held.stack):
-            if ref.layer_id in noted:
-                return f"the parent's layer {ref.layer_id} was found damaged"
-            if fault := self._layers.fault(ref):
-                return fault
-        return ""
-
-    def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:
-        """The layers of a stack, each before those that it borrows from."""
-        for ref in stack:
-            yield ref
-            yield from self._layers.load(ref).borrows
+    def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
+        tiers = tuple(part.tier for part in plan.included)
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
+            seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
+            return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
+        seconds = self._options.meeting_seconds
+        return Meeting(self.ledger, plan.backup_id, tiers, seconds, self._options.pause, attempt.check)
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
@@ -433,7 +381,10 @@ class BackupManager:
         missing = [part.tier.label for part in plan.included if part.tier not in results]
         if missing:
             raise RunFailed(f"{plan.backup_id}: {' and '.join(missing)} was not collected")
-        return [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        collected = [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        if all(part.missing for part in collected):
+            raise RunFailed(f"no tier could be read: {'; '.join(part.missing for part in collected)}")
+        return collected
 
     def _merged(self, run_id: str) -> Merged:
         return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))

@@ -51,9 +51,9 @@ class BackupSummary(Document):
         return next((one for one in self.tiers if one.tier is tier and one.stack), None)
 
     def covers(self, tier: Tier, scope: Scope) -> bool:
-        """Whether it holds all keys of a scope in a tier."""
+        """Whether it holds all keys of a scope in a tier, and no others: its view is what a child's layer lies on."""
         held = self.tier(tier)
-        return held is not None and Scope(held.patterns).covers(scope)
+        return held is not None and Scope(held.patterns).covers(scope) and scope.covers(Scope(held.patterns))
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,10 @@ def plan_tiers(wish: Wish) -> TierPlans:
     parents = [plan.parent for plan in tiers if plan.parent]
     rule, backup_type = RULES[wish.backup_type], wish.backup_type
     if rule.reads is Reads.CHANGES and not parents:
-        backup_type = BackupType.FULL
-        reasons = [f"there is nothing that {_articled(wish.backup_type)} could build on, so it is a full one", *reasons]
+        whole = wish.scope.is_everything
+        backup_type = BackupType.FULL if whole else wish.backup_type
+        outcome = "it is a full one" if whole else "all of its keys are stored"
+        reasons = [f"there is nothing that {_articled(wish.backup_type)} could build on, so {outcome}", *reasons]
     return TierPlans(backup_type, tiers, max(parents, key=parents.count, default=None), tuple(reasons))
 
 

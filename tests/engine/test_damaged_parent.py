@@ -42,6 +42,16 @@ def damage(bench: Workbench, kind: str, how: str) -> str:
     return name
 
 
+def second_try(bench: Workbench, name: str, backup_type: BackupType = BackupType.FULL) -> BackupMetadata:
+    """A backup, made again where the first try failed; the failure names the damaged object."""
+    try:
+        return bench.backup("b1", backup_type)
+    except (IntegrityError, ObjectNotFound) as error:
+        sentence = error.sentence
+    assert name in sentence
+    return bench.backup("b2", backup_type)
+
+
 def assert_whole(bench: Workbench, manifest: BackupMetadata) -> None:
     """Every object of it is proved, and all its records come back."""
     source = bench.sources[Tier.HOT]
@@ -65,11 +75,7 @@ def test_after_damage_of_its_parent_a_full_backup_is_soon_whole(
     name = damage(bench, kind, how)
     if changes:
         bench.sources[Tier.HOT].records["0", b"1"] = MemoryRecord(b"changed")
-    try:
-        manifest = bench.backup("b1")
-    except (IntegrityError, ObjectNotFound) as error:
-        assert name in error.sentence
-        manifest = bench.backup("b2")
+    manifest = second_try(bench, name)
     assert {layer.backup_id for layer in manifest.layers} == {manifest.backup_id}
     assert_whole(bench, manifest)
 
@@ -80,11 +86,7 @@ def test_an_incremental_backup_is_not_laid_on_what_is_not_there(bench: Workbench
     """What is missing, or has another size, is seen without reading it; then the tier is stored whole."""
     name = damage(bench, kind, how)
     bench.sources[Tier.HOT].records["0", b"1"] = MemoryRecord(b"changed")
-    try:
-        manifest = bench.backup("b1", BackupType.INCREMENTAL)
-    except (IntegrityError, ObjectNotFound) as error:
-        assert name in error.sentence
-        manifest = bench.backup("b2", BackupType.INCREMENTAL)
+    manifest = second_try(bench, name, BackupType.INCREMENTAL)
     assert {layer.backup_id for layer in manifest.layers} == {manifest.backup_id}
     assert_whole(bench, manifest)
 
@@ -96,11 +98,7 @@ def test_chunks_of_a_damaged_layer_are_not_borrowed_for_long(bench: Workbench, k
     records = bench.sources[Tier.HOT].records
     records["0", b"order:1"] = records["0", b"large"]
     name = damage(bench, kind, how)
-    try:
-        manifest = bench.backup("s0", BackupType.SNAPSHOT)
-    except (IntegrityError, ObjectNotFound) as error:
-        assert name in error.sentence
-        manifest = bench.backup("s1", BackupType.SNAPSHOT)
+    manifest = second_try(bench, name, BackupType.SNAPSHOT)
     assert {layer.backup_id for layer in manifest.layers} == {manifest.backup_id}
     bench.restorer.verify(manifest, (Tier.HOT,), lambda _: None)
 

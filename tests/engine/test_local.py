@@ -391,7 +391,7 @@ def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> No
         return whole[0]
 
     counted = Workbench(folder / "whole", _made(folder / "whole"), wrap_store=counting)
-    counted.manager.decide(BackupType.FULL, RUN)
+    counted.manager.planner.decide(BackupType.FULL, RUN)
     planning = whole[0].operations
     counted.backup()
     for number in range(whole[0].operations - planning):

@@ -133,7 +133,7 @@ def test_no_key_is_no_backup(folder: Path, missing: Purpose) -> None:
     """A backup that lacks a key it will need is refused before anything is read, and its lease is given back."""
     bench = Workbench(folder, tiers_of(1))
     held = [key for key in bench.keyring._keys if key.purpose is not missing]
-    bench.manager._keyring = FileKeyring(held)
+    bench.manager.planner._keyring = FileKeyring(held)
     with pytest.raises(KeyringError, match=missing.value):
         bench.manager.start(BackupType.FULL, RUN)
     assert run_of(bench).state is RunState.REFUSED

@@ -16,7 +16,8 @@ from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.layers import LayerReader
 from strata.engine.local import backup_here, restore_here
-from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.manager import BackupManager
+from strata.engine.planner import BackupOptions
 from strata.engine.restorer import BackupRestorer, Restored
 from strata.engine.runner import StageRunner
 from strata.engine.spool import Spool
