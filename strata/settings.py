@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from strata.errors import SettingError
 from strata.model.backup_type import BackupType
+from strata.sources.hot_method import HotMethod
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -43,6 +44,9 @@ class Settings(BaseSettings):
     )
     hot_url: SecretStr | None = Field(
         None, description="HOT: redis:// or rediss://, one or more databases: redis://:password@host:6379/0,3."
+    )
+    hot_method: HotMethod = Field(
+        HotMethod.AUTO, description="How HOT is read: `auto`, `sync` (its replication stream) or `scan` (key by key)."
     )
     warm_url: SecretStr | None = Field(None, description="WARM: postgresql://user:password@host:5432/database.")
     warm_tables: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -73,7 +73,7 @@ class Wiring:
         if settings.hot_url is not None:
             from strata.sources.redis_hot import RedisHot
 
-            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value())
+            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value(), settings.hot_method)
         if settings.warm_url is not None:
             from strata.sources.postgres_warm import PostgresWarm
 

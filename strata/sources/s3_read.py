@@ -27,7 +27,7 @@ from strata.model.tier import Tier
 from strata.s3client import Translated
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
-from strata.sources.port import Baseline
+from strata.sources.port import ALL_KEYS, Baseline
 from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Piece
 from strata.sources.s3_object import cold_failure
 
@@ -48,7 +48,7 @@ class ColdSession:
         self._threads = threads
         self._reads = ExitStack()
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         time = self._bucket.page(limit=1).time
         return {"method": "listing", "time": time.isoformat() if time else None}
 
