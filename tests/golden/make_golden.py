@@ -274,6 +274,7 @@ def make(target: Path) -> None:
 
         fill_hot(hot.url, 0)
         with redis_database(hot.url, 3) as other:
+            other.config_set("repl-diskless-sync-delay", 0)  # so that its stream is read, where all keys are
             other.set("account", "of another database")
         _fill_warm(warm.url)
         _put(client, {}, _objects())
