@@ -67,12 +67,14 @@ class LayerCatalog:
             self._known[ref.digest] = self._read(ref)
         return self._known[ref.digest]
 
-    def lacks(self, ref: LayerRef) -> bool:
-        """Whether the document is not in the store."""
+    def fault(self, ref: LayerRef) -> str:
+        """What is wrong with the document as it is in the store now, or nothing."""
         try:
-            return self._store.size(layer_document_name(ref.layer_id)) == 0
-        except ObjectNotFound:
-            return True
+            self._store.size(layer_document_name(ref.layer_id))  # one that was read before may be gone since
+            self.load(ref)
+        except (IntegrityError, ObjectNotFound) as error:
+            return error.sentence
+        return ""
 
     def _read(self, ref: LayerRef) -> Layer:
         name = layer_document_name(ref.layer_id)

@@ -122,7 +122,7 @@ class BackupMetadataManager:
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
         with suppress(ObjectExists):
-            body = canonical({"layer_id": layer_id, "noted_at": now.isoformat()})
+            body = canonical({"layer_id": layer_id, "noted_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
             self._store.put(f"{_NOTES}{layer_id}/{now:%Y%m%dT%H%M%S}-damaged.json", [body + b"\n"])
 
     def damaged_layers(self) -> set[str]:

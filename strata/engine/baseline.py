@@ -15,6 +15,7 @@ from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
+from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.layer import LayerRef, ObjectKind
 from strata.model.plan import BackupPlan
 from strata.model.run import Progress
@@ -44,17 +45,26 @@ class BaselineBuilder:
         return Baselined(tier=tier, stack=content.stack, objects=tuple(names), rows=rows, about=about)
 
     def chunks(self, plan: BackupPlan, attempt: Attempt) -> KnownChunks:
-        """Every chunk that recorded backups of this store hold under the same fingerprint key, once."""
+        """Every chunk that recorded backups of this store hold under the same fingerprint key.
+
+        Those of a layer that is not what was written are left out: what it held is stored again.
+        """
         layers = self._chunk_layers(plan)
-        tables = (
-            _numbered(self._reader.rows(stored, frame, number), at)
-            for at, layer in enumerate(self._reader.load(layers))
-            for stored in layer.of_kind(ObjectKind.CHUNK_INDEX)
-            for frame in [self._reader.open(layer.layer_id, stored)]
-            for number in range(len(frame.blocks))
-        )
+        tables = (_numbered(rows, at) for at, layer in enumerate(layers) for rows in self._chunk_rows(layer))
         names, _ = self._write(plan, tables, ObjectKind.CHUNK_INDEX, attempt)
         return KnownChunks(objects=tuple(names), layers=layers)
+
+    def _chunk_rows(self, ref: LayerRef) -> list[pa.Table]:
+        try:
+            (layer,) = self._reader.load([ref])
+            return [
+                self._reader.rows(stored, frame, number)
+                for stored in layer.of_kind(ObjectKind.CHUNK_INDEX)
+                for frame in [self._reader.open(layer.layer_id, stored)]
+                for number in range(len(frame.blocks))
+            ]
+        except (IntegrityError, ObjectNotFound):
+            return []
 
     def _chunk_layers(self, plan: BackupPlan) -> tuple[LayerRef, ...]:
         damaged = self._metadata.damaged_layers()

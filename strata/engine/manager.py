@@ -27,9 +27,10 @@ from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, LeaseHeld, ObjectExists, RunFailed, SettingError, StrataError
+from strata.engine.survey import Damage, survey_documents
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.layer import Document, Layer, LayerRef
+from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
@@ -131,7 +132,7 @@ class BackupManager:
                 run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
             )
         return self.runner.run(
-            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
+            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: self._lay_out(plan, Tier(unit), attempt)
         )
 
     def collect(self, run_id: str, tier: Tier) -> Collected:
@@ -280,6 +281,15 @@ class BackupManager:
             self._spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
 
+    def _lay_out(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Baselined:
+        try:
+            return self._baselines.lay_out(plan, tier, attempt)
+        except (IntegrityError, ObjectNotFound):
+            stack = self.metadata.load(plan.tier(tier).parent or "").content(tier).stack
+            layers, damages = survey_documents(self._layers, stack)
+            self._note_damaged(stack, layers, damages + self._creator.verify_indexes(plan, layers, attempt))
+            raise
+
     def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
         tiers = tuple(part.tier for part in plan.included)
         if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
@@ -290,18 +300,23 @@ class BackupManager:
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
-        layers = [self._layers.load(ref) for ref in refs]
-        damages = self._creator.verify_inherited(plan, layers, attempt)
+        layers, damages = survey_documents(self._layers, refs)
+        damages += self._creator.verify_inherited(plan, layers, attempt)
         if not damages:
             return
-        names = {damage.name for damage in damages}
-        for layer in layers:
-            if any(stored.name in names for stored in layer.objects):
-                self.metadata.note_damaged(layer.layer_id, self._clock.now())
+        self._note_damaged(refs, layers, damages)
         raise IntegrityError(
             f"{damages[0].name}, which this backup would build on, is damaged: {damages[0].reason}",
             hint="The next full backup writes a fresh base; look at the disk below.",
         )
+
+    def _note_damaged(self, refs: Sequence[LayerRef], layers: Sequence[Layer], damages: Sequence[Damage]) -> None:
+        """Note each layer whose document or objects are among the damages."""
+        names = {damage.name for damage in damages}
+        damaged = {layer.layer_id for layer in layers if any(stored.name in names for stored in layer.objects)}
+        damaged |= {ref.layer_id for ref in refs if layer_document_name(ref.layer_id) in names}
+        for layer_id in sorted(damaged):
+            self.metadata.note_damaged(layer_id, self._clock.now())
 
     def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from strata.catalog.layers import LayerCatalog
@@ -12,6 +12,7 @@ from strata.clock import Clock
 from strata.engine.meeting import Pause
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, TierSummary
+from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy, Wish, choose_store, plan_tiers
@@ -94,9 +95,15 @@ class BackupPlanner:
     def _damage_of(self, held: TierSummary) -> str:
         """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
         noted = self._metadata.damaged_layers()
-        for ref in held.stack:
+        for ref in self._with_lenders(held.stack):
             if ref.layer_id in noted:
                 return f"the parent's layer {ref.layer_id} was found damaged"
-            if self._layers.lacks(ref):
-                return f"the parent's layer {ref.layer_id} is not in the store"
+            if fault := self._layers.fault(ref):
+                return fault
         return ""
+
+    def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:
+        """The layers of a stack, each before those that it borrows from."""
+        for ref in stack:
+            yield ref
+            yield from self._layers.load(ref).borrows

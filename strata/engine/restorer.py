@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.collector import naming_tier, source_of
@@ -18,11 +19,11 @@ from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
 from strata.engine.stack import StackReader, objects_to_read
-from strata.engine.survey import Damage, survey
+from strata.engine.survey import Damage, survey, survey_documents
 from strata.engine.verifier import Verifier
 from strata.errors import SettingError, SourceError
 from strata.memory import give_back_freed_memory
-from strata.model.layer import Document, StoredObject
+from strata.model.layer import Document, Layer, StoredObject
 from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
 from strata.model.record import LargeValue
@@ -83,9 +84,11 @@ class BackupRestorer:
         )
 
     def damaged(self, manifest: BackupMetadata, report: Callable[[Progress], None]) -> list[Damage]:
-        """Read back every object of every tier, and list all that are damaged or missing."""
+        """Read back every object of every tier, and list all that are damaged or missing, documents of layers too."""
         open_details(self._keyring, manifest)
-        return survey(self.verifier(manifest), self.objects(manifest, tuple(Tier)), report)
+        layers, damages = survey_documents(LayerCatalog(self._store), manifest.layers)
+        objects = self._objects(manifest, tuple(Tier), layers)
+        return damages + survey(self.verifier(manifest), objects, report)
 
     def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt) -> Applied:
         """Write one tier back; exact counts, or an error."""
@@ -125,13 +128,18 @@ class BackupRestorer:
 
     def objects(self, manifest: BackupMetadata, tiers: tuple[Tier, ...]) -> list[tuple[str, StoredObject]]:
         """Every object that restoring the tiers reads, once, as (layer id, object)."""
-        reader = LayerReader(self._store, self._keyring)
-        chunk_layers = reader.load(manifest.layers)
+        return self._objects(manifest, tiers, LayerReader(self._store, self._keyring).load(manifest.layers))
+
+    @staticmethod
+    def _objects(
+        manifest: BackupMetadata, tiers: tuple[Tier, ...], layers: Sequence[Layer]
+    ) -> list[tuple[str, StoredObject]]:
         found = {
             stored.name: (layer_id, stored)
             for content in manifest.tiers
             if content.tier in tiers
-            for layer_id, stored in objects_to_read(reader.load(content.stack), chunk_layers)
+            for stack in [{ref.layer_id for ref in content.stack}]
+            for layer_id, stored in objects_to_read([one for one in layers if one.layer_id in stack], layers)
         }
         return list(found.values())
 
