@@ -13,7 +13,7 @@ from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_ledger import RedisLedger
-from strata.clock import SystemClock
+from strata.clock import Clock, SystemClock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.manager import BackupManager
@@ -38,10 +38,10 @@ from strata.storage.port import ObjectStore
 class Wiring:
     """Builds each part when it is first asked for; make one after a fork, never before."""
 
-    def __init__(self, settings: Settings, watcher: Watcher | None = None) -> None:
+    def __init__(self, settings: Settings, watcher: Watcher | None = None, clock: Clock | None = None) -> None:
         self.settings = settings
         self._watcher = watcher
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         keep_freed_memory()
 
     @cached_property
