@@ -10,6 +10,7 @@ import pytest
 from strata.errors import BackupNotFound, IntegrityError, ObjectNotFound, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
+from strata.model.tier import Tier
 from tests.pipeline.conftest import Pipeline
 from tests.pipeline.state import State
 
@@ -155,6 +156,21 @@ def test_what_a_full_proves_to_be_damaged_is_noted_and_never_built_on(
     made = pipeline.made(BackupType.INCREMENTAL)
     assert layer not in {ref.layer_id for ref in made.layers}
     assert any(layer in reason for reason in made.reasons)
+
+
+def test_damage_in_one_tier_does_not_hide_the_others(
+    history: tuple[Pipeline, list[tuple[BackupMetadata, State]]],
+) -> None:
+    """A tier whose layers are whole restores by itself, whatever of another tier's layers is lost."""
+    pipeline, moments = history
+    backup, state = moments[-1]
+    for path in pipeline.objects(f"layers/{backup.backup_id}-warm/*"):
+        path.unlink()
+    pipeline = pipeline.set_up()
+    pipeline.tiers.wipe()
+    for tier in (Tier.HOT, Tier.COLD):
+        pipeline.brought_back(backup.backup_id, (tier,))
+    pipeline.holds({where: held for where, held in state.items() if where[0] != "warm"})
 
 
 def test_a_lost_layer_of_an_old_backup_does_not_stop_new_ones(pipeline: Pipeline) -> None:
