@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from strata.errors import BackupNotFound, IntegrityError, ObjectNotFound, Strata
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import Tier
+from strata.testing import SettableClock
 from tests.pipeline.conftest import Pipeline
 from tests.pipeline.state import State
 
@@ -225,3 +227,16 @@ def test_a_damaged_manifest_that_is_latest_is_named(
     backup, state = moments[1]
     pipeline.brought_back(backup.backup_id)
     pipeline.holds(state)
+
+
+def test_a_damaged_latest_manifest_is_named_though_the_clock_was_set_back(pipeline: Pipeline) -> None:
+    """Its id sorts before the others' then: still nobody is given an older backup as the latest."""
+    clock = SettableClock(pipeline.here.clock.now())
+    there = pipeline.set_up(clock)
+    for days in (5, -5):
+        there.bot.hot.set("order:1", days)
+        made = there.made()
+        clock.advance(timedelta(days=-days))
+    _damage(pipeline.store_folder / "manifests" / f"{made.backup_id}.json", "flipped")
+    with pytest.raises(IntegrityError, match=made.backup_id):
+        pipeline.brought_back("latest")
