@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -33,6 +33,10 @@ from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+
+
+_ANSWER_SECONDS: Final = 2
+"""How long a command waits to learn that there is no ledger: it has better to do."""
 
 
 class Wiring:
@@ -135,8 +139,15 @@ class Wiring:
 
         if self.settings.result_url is None:
             return False
+        client = redis.Redis.from_url(
+            self.settings.result_url.get_secret_value(),
+            socket_timeout=_ANSWER_SECONDS,
+            socket_connect_timeout=_ANSWER_SECONDS,
+            retry=None,
+        )
         try:
-            return bool(self._result_redis.ping())
+            with client:
+                return bool(client.ping())
         except redis.RedisError:
             return False
 
