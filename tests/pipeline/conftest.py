@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import Signals
 from typing import Any, TypeVar
 
 import pytest
@@ -95,6 +99,47 @@ class Pipeline:
         changed = self.here.settings.model_copy(update=settings)
         here = Wiring(changed, clock=clock or self.here.clock)
         return Pipeline(self.stack, self.wiring, self.app, self.bot, self.tiers, here)
+
+    # --- what breaks ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def stopped(self, *servers: str) -> Iterator[None]:
+        """These servers are down meanwhile."""
+        self.tiers.close()
+        for name in servers:
+            process = self.stack.status().part(name).process
+            assert process is not None
+            process.end(Signals.SIGINT if name == "postgres" else Signals.SIGTERM, 20)
+        try:
+            yield
+        finally:
+            self.stack.up()
+
+    @contextmanager
+    def hung(self, *servers: str) -> Iterator[None]:
+        """These servers take connections meanwhile, and do not answer."""
+        processes = [self.stack.status().part(name).process for name in servers]
+        try:
+            for process in processes:
+                assert process is not None
+                assert process.signal(Signals.SIGSTOP)
+            yield
+        finally:
+            for process in processes:
+                assert process is not None
+                process.signal(Signals.SIGCONT)
+
+    def strata(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """The command as a person would call it, in the stack's settings and these."""
+        changed = {f"STRATA_{name.upper()}": value for name, value in settings.items()}
+        return subprocess.run(
+            [str(Path(sysconfig.get_path("scripts"), "strata")), *arguments],
+            env={**self.stack.environment(), **changed},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
 
     # --- looking --------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any, Final
 
 import psycopg
@@ -50,11 +49,14 @@ class Tiers:
     """The servers' state, read and written as the application would."""
 
     bot: BotState
+    _connections: list[psycopg.Connection[tuple[Any, ...]]] = field(default_factory=list)
 
-    @cached_property
+    @property
     def warm(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection to WARM."""
-        return psycopg.connect(self.bot.warm_url, autocommit=True)
+        if not self._connections or self._connections[-1].closed:
+            self._connections.append(psycopg.connect(self.bot.warm_url, autocommit=True))
+        return self._connections[-1]
 
     def make_tables(self) -> None:
         """The tables, where they are not there."""
@@ -68,7 +70,8 @@ class Tiers:
 
     def close(self) -> None:
         """Let go of the servers."""
-        self.warm.close()
+        for connection in self._connections:
+            connection.close()
 
     def read(self) -> State:
         """Everything that is there."""
