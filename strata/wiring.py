@@ -84,6 +84,13 @@ class Wiring:
             from strata.sources.s3_cold import S3Cold
 
             sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+        if (tier := settings.state_manager_tier) is not None:
+            from strata.sources.state_manager import StateManagerSource
+
+            assert settings.state_manager is not None
+            sources[tier] = StateManagerSource(
+                settings.state_manager, tier, settings.state_manager_keys, beside=tuple(sources)
+            )
         return sources
 
     @cached_property
@@ -155,7 +162,7 @@ class Wiring:
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
-            tiers={tier: url is not None for tier, url in configured.items()},
+            tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
             stores={tier: self.store.url for tier, url in stores.items() if url is not None},
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,

@@ -13,6 +13,7 @@ from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
+from strata.engine.handed import handed_source
 from strata.engine.known import ChunkShelf, KnownState
 from strata.engine.meeting import Meeting
 from strata.engine.runner import Attempt
@@ -20,7 +21,7 @@ from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
 from strata.memory import give_back_freed_memory
 from strata.model.backup_type import RULES, Manner
-from strata.model.plan import BackupPlan
+from strata.model.plan import BackupPlan, TierPlan
 from strata.model.ticket import Baselined, Collected, KnownChunks
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
@@ -93,8 +94,8 @@ class DataCollector:
             known,
             attempt,
         )
-        with naming_tier(tier), self._session(tier, meeting) as session:
-            cut = _cut(session, tier, meeting)
+        with naming_tier(tier), self._session(plan, tier, meeting) as session:
+            cut = _cut(session, plan.tier(tier), meeting)
             try:
                 with ahead(session.read(plan.tier(tier).scope, known)) as items:
                     for item in items:
@@ -105,22 +106,28 @@ class DataCollector:
                 give_back_freed_memory(assembly.logical_bytes)
 
     @contextmanager
-    def _session(self, tier: Tier, meeting: Meeting) -> Iterator[Session]:
+    def _session(self, plan: BackupPlan, tier: Tier, meeting: Meeting) -> Iterator[Session]:
         """An open session; where it cannot be opened, the other tiers need not wait for this one."""
         with ExitStack() as stack:
             try:
-                session = stack.enter_context(source_of(self._sources, tier).connect())
+                session = stack.enter_context(self._source(plan, tier).connect())
             except BaseException:
                 meeting.arrive(tier)
                 raise
             yield session
 
+    def _source(self, plan: BackupPlan, tier: Tier) -> StateSource:
+        """What the tier is read from: itself, or the document that the run was handed."""
+        if plan.override:
+            return handed_source(self._spool, plan.backup_id, plan.override, tier)
+        return source_of(self._sources, tier)
 
-def _cut(session: Session, tier: Tier, meeting: Meeting) -> dict[str, Any]:
+
+def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> dict[str, Any]:
     """Take the tier's cut together with the others'; `at_ms` is when, by the clock that all workers share."""
-    with meeting.cutting(tier):
+    with meeting.cutting(tier.tier):
         before = meeting.ledger.clock_ms()
-        cut = session.cut()
+        cut = session.cut(tier.scope)
         after = meeting.ledger.clock_ms()
     return {**cut, "at_ms": round((before + after) / 2, 3)}
 

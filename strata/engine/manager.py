@@ -20,6 +20,7 @@ from strata.clock import Clock
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
@@ -86,11 +87,14 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False) -> BackupPlan:
+    def start(
+        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False, override: str = ""
+    ) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
         `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
-        may be started later. A stubborn type takes no lease, and harms none that is held.
+        may be started later. A stubborn type takes no lease, and harms none that is held. `override` names a document
+        in the spool (engine/handed.py) that is read in place of the live tiers.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -100,7 +104,9 @@ class BackupManager:
             checked_run_id(run_id)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
-            plan = self.planner.decide(backup_type, run_id, fresh=fresh)
+            handed = tiers_handed(self._spool, run_id, override) if override else None
+            plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
+            plan = reading_document(plan, override) if override else plan
         except StrataError as error:
             if patient and isinstance(error, LeaseHeld):
                 raise
@@ -289,8 +295,8 @@ class BackupManager:
         if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
             seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
             return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
-        seconds = self._options.meeting_seconds
-        return Meeting(self.ledger, plan.backup_id, tiers, seconds, self._options.pause, attempt.check)
+        seconds, pause = self._options.meeting_seconds, None if plan.override else self._options.pause
+        return Meeting(self.ledger, plan.backup_id, tiers, seconds, pause, attempt.check)
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""

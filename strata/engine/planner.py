@@ -50,8 +50,13 @@ class BackupPlanner:
         self._metadata, self._layers, self._keyring = metadata, layers, keyring
         self._clock, self._options = clock, options
 
-    def decide(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
-        """The plan a backup would have now; nothing is entered or written."""
+    def decide(
+        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, handed: Mapping[Tier, bool] | None = None
+    ) -> BackupPlan:
+        """The plan a backup would have now; nothing is entered or written.
+
+        `handed` says which tiers a document holds that is read in place of those that are configured.
+        """
         storage_tier, url = choose_store(backup_type, self._options.stores)
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
@@ -61,7 +66,7 @@ class BackupPlanner:
             backup_id=run_id,
             backup_type=backup_type,
             now=self._clock.now(),
-            configured=self._options.tiers,
+            configured=self._options.tiers if handed is None else handed,
             context=BackupContext.of(fit),
             patterns=self._options.patterns.get(backup_type, ()),
             policy=self._options.policy,
