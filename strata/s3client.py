@@ -19,12 +19,13 @@ from strata.errors import SettingError
 
 if TYPE_CHECKING:
     from boto3.session import Session
+    from botocore.credentials import Credentials
     from botocore.exceptions import ClientError
     from mypy_boto3_s3.client import S3Client
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 30
+CONNECT_SECONDS: Final = 5
+READ_SECONDS: Final = 30
 _MAKING: Final = threading.Lock()
 """Sessions make one client at a time; clients themselves may be used by many threads."""
 ATTEMPTS: Final = 5
@@ -170,8 +171,8 @@ def make_client(access: S3Access, connections: int) -> S3Client:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         retries={"mode": "standard", "total_max_attempts": access.attempts},
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
         max_pool_connections=connections,
     )
     with _MAKING:
@@ -183,6 +184,15 @@ def make_client(access: S3Access, connections: int) -> S3Client:
             region_name=access.region or _session().region_name or ("us-east-1" if endpoint else None),
             config=config,
         )
+
+
+def credentials_of(access: S3Access) -> Credentials | None:
+    """What the client of this access signs with; None where boto3's default chain finds nothing."""
+    from botocore.credentials import Credentials
+
+    if access.access_key_id and access.secret_access_key:
+        return Credentials(access.access_key_id, access.secret_access_key)
+    return _session().get_credentials()
 
 
 class Translated:

@@ -67,14 +67,17 @@ class LayerCatalog:
             self._known[ref.digest] = self._read(ref)
         return self._known[ref.digest]
 
-    def fault(self, ref: LayerRef) -> str:
-        """What is wrong with the document as it is in the store now, or nothing."""
+    def reload(self, ref: LayerRef) -> Layer:
+        """The same, read from the store whatever is remembered of it: so it is there, and as it was written."""
+        self._known[ref.digest] = layer = self._read(ref)
+        return layer
+
+    def lacks(self, ref: LayerRef) -> bool:
+        """Whether the document is not in the store."""
         try:
-            self._store.size(layer_document_name(ref.layer_id))  # one that was read before may be gone since
-            self.load(ref)
-        except (IntegrityError, ObjectNotFound) as error:
-            return error.sentence
-        return ""
+            return self._store.size(layer_document_name(ref.layer_id)) == 0
+        except ObjectNotFound:
+            return True
 
     def _read(self, ref: LayerRef) -> Layer:
         name = layer_document_name(ref.layer_id)

@@ -138,11 +138,6 @@ class BackupCreator:
             return survey(self._verifier(plan), work, attempt.report)
         return survey_presence(self._store, [stored for _, stored in work])
 
-    def verify_indexes(self, plan: BackupPlan, layers: Sequence[Layer], attempt: Attempt) -> list[Damage]:
-        """Read the indexes of layers; those that are not what was written."""
-        work = [(layer.layer_id, stored) for layer in layers for stored in layer.of_kind(ObjectKind.INDEX)]
-        return survey(self._verifier(plan), work, attempt.report)
-
     def layer(
         self, plan: BackupPlan, tier: TierMerged, stored: Sequence[Stored], borrows: Sequence[LayerRef]
     ) -> Layer | None:

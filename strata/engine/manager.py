@@ -20,6 +20,7 @@ from strata.clock import Clock
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.damage import DamageNotes
 from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
@@ -27,7 +28,6 @@ from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.engine.survey import Damage, survey_documents
 from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document, Layer, LayerRef, layer_document_name
@@ -71,7 +71,8 @@ class BackupManager:
         self.runner, self.metadata, self.restorer = runner, metadata, restorer
         self._layers = LayerCatalog(store)
         self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
-        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring)
+        self._notes = DamageNotes(metadata, clock)
+        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring, self._notes)
         self._collector, self._creator, self._store = collector, creator, store
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
@@ -132,7 +133,7 @@ class BackupManager:
                 run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
             )
         return self.runner.run(
-            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: self._lay_out(plan, Tier(unit), attempt)
+            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
         )
 
     def collect(self, run_id: str, tier: Tier) -> Collected:
@@ -281,15 +282,6 @@ class BackupManager:
             self._spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
 
-    def _lay_out(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Baselined:
-        try:
-            return self._baselines.lay_out(plan, tier, attempt)
-        except (IntegrityError, ObjectNotFound):
-            stack = self.metadata.load(plan.tier(tier).parent or "").content(tier).stack
-            layers, damages = survey_documents(self._layers, stack)
-            self._note_damaged(stack, layers, damages + self._creator.verify_indexes(plan, layers, attempt))
-            raise
-
     def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
         tiers = tuple(part.tier for part in plan.included)
         if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
@@ -300,23 +292,26 @@ class BackupManager:
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
-        layers, damages = survey_documents(self._layers, refs)
-        damages += self._creator.verify_inherited(plan, layers, attempt)
+        layers = [self._reload(ref) for ref in refs]
+        damages = self._creator.verify_inherited(plan, layers, attempt)
         if not damages:
             return
-        self._note_damaged(refs, layers, damages)
-        raise IntegrityError(
-            f"{damages[0].name}, which this backup would build on, is damaged: {damages[0].reason}",
-            hint="The next full backup writes a fresh base; look at the disk below.",
-        )
-
-    def _note_damaged(self, refs: Sequence[LayerRef], layers: Sequence[Layer], damages: Sequence[Damage]) -> None:
-        """Note each layer whose document or objects are among the damages."""
         names = {damage.name for damage in damages}
-        damaged = {layer.layer_id for layer in layers if any(stored.name in names for stored in layer.objects)}
-        damaged |= {ref.layer_id for ref in refs if layer_document_name(ref.layer_id) in names}
-        for layer_id in sorted(damaged):
-            self.metadata.note_damaged(layer_id, self._clock.now())
+        for layer in layers:
+            if any(stored.name in names for stored in layer.objects):
+                self._notes.note(layer.layer_id)
+        raise _builds_on(damages[0].name, damages[0].reason)
+
+    def _loaded(self, ref: LayerRef) -> Layer:
+        with self._notes.watching(ref.layer_id):
+            return self._layers.load(ref)
+
+    def _reload(self, ref: LayerRef) -> Layer:
+        try:
+            with self._notes.watching(ref.layer_id):
+                return self._layers.reload(ref)
+        except (IntegrityError, ObjectNotFound) as error:
+            raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
 
     def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
@@ -339,7 +334,7 @@ class BackupManager:
     def _inherited(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Every layer of other backups that this one needs: those of its stacks, and those that lend chunks."""
         found = {ref.layer_id: ref for tier in merged.tiers for ref in tier.stack}
-        lent = [ref for layer in [self._layers.load(ref) for ref in found.values()] for ref in layer.borrows]
+        lent = [ref for layer in [self._loaded(ref) for ref in found.values()] for ref in layer.borrows]
         lent += [ref for tier in merged.tiers for ref in self._shelved(plan, tier.borrowed)]
         return list((found | {ref.layer_id: ref for ref in lent}).values())
 
@@ -456,6 +451,13 @@ class BackupManager:
     @staticmethod
     def _raise_ended(run: Run) -> str:
         raise RunFailed(run.reason or f"the run {run.run_id} has ended")
+
+
+def _builds_on(name: str, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name}, which this backup would build on, is damaged: {reason}",
+        hint="The next backup does not build on it; look at the disk below.",
+    )
 
 
 def stage_seconds(rows: list[StageRow]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.meeting import Pause
+from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, TierSummary
 from strata.model.layer import LayerRef
@@ -93,13 +94,29 @@ class BackupPlanner:
         )
 
     def _damage_of(self, held: TierSummary) -> str:
-        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
+        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged.
+
+        What its layers borrow chunks from counts as the stack does.
+        """
         noted = self._metadata.damaged_layers()
-        for ref in self._with_lenders(held.stack):
-            if ref.layer_id in noted:
-                return f"the parent's layer {ref.layer_id} was found damaged"
-            if fault := self._layers.fault(ref):
-                return fault
+        for ref in held.stack:
+            if why := self._unfit(ref, noted):
+                return f"the parent's layer {ref.layer_id} {why}"
+            for lender in self._layers.load(ref).borrows:
+                if why := self._unfit(lender, noted):
+                    return f"the parent's layer {ref.layer_id} borrows from {lender.layer_id}, which {why}"
+        return ""
+
+    def _unfit(self, ref: LayerRef, noted: set[str]) -> str:
+        """Why a layer cannot be built on, as far as can be told without reading it; or nothing."""
+        if ref.layer_id in noted:
+            return "was found damaged"
+        if self._layers.lacks(ref):
+            return "is not in the store"
+        try:
+            self._layers.load(ref)
+        except (IntegrityError, ObjectNotFound):
+            return "has a damaged document"
         return ""
 
     def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:

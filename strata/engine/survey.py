@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from strata.catalog.layers import LayerCatalog
 from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectNotFound, StrataError
-from strata.model.layer import Layer, LayerRef, StoredObject, layer_document_name
+from strata.model.layer import StoredObject
 from strata.model.run import Progress
 from strata.storage.port import ObjectStore
 
@@ -51,17 +50,6 @@ def survey(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def survey_documents(catalog: LayerCatalog, refs: Sequence[LayerRef]) -> tuple[list[Layer], list[Damage]]:
-    """The layers whose documents are as they were written, and the documents that are not."""
-    layers, damages = [], []
-    for ref in refs:
-        if fault := catalog.fault(ref):
-            damages.append(Damage(layer_document_name(ref.layer_id), fault))
-        else:
-            layers.append(catalog.load(ref))
-    return layers, damages
 
 
 def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list[Damage]:

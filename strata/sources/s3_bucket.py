@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -11,14 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 from strata.errors import SourceError, SourceUnavailable
 from strata.model.tier import Tier
 from strata.s3client import Fault, FaultKind, Translated
+from strata.sources.s3_get import PlainGets, TooLong
+from strata.sources.s3_listing import Listing
 from strata.sources.s3_object import attrs_of, cold_failure
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+        ObjectIdentifierTypeDef,
+        ObjectTypeDef,
+    )
 
 _TIER: Final = Tier.COLD.label
 _MAY_DELETE: Final = "Check that the credentials may delete, and that no lock holds the objects."
+_ALL: Final = Listing()
+_ARCHIVE_CLASSES: Final = {"GLACIER", "DEEP_ARCHIVE"}
 _TRIES: Final = 3
 """How often a body that breaks off is asked for again; botocore tries again only until a body begins."""
 
@@ -46,7 +56,13 @@ class Entry:
     key: str
     size: int
     etag: str
+    modified: datetime
     storage_class: str
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether its class cannot be read as it is."""
+        return self.storage_class in _ARCHIVE_CLASSES
 
 
 @dataclass(frozen=True)
@@ -63,10 +79,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer to a listing, and the token that asks for the next; the time is the service's own."""
+    """One answer to a listing, and what to list next; the time is the service's own."""
 
     entries: list[Entry]
-    following: str | None
+    following: Listing | None
     time: datetime | None
 
 
@@ -77,30 +93,27 @@ class Bucket:
     client: S3Client
     name: str
     prefix: str
+    gets: PlainGets
 
-    def page(self, following: str | None = None, limit: int = 1000) -> Page:
-        """One page of the listing, in the service's order, of at most `limit` objects."""
-        more: Any = {"ContinuationToken": following} if following else {}
+    def page(self, listing: Listing = _ALL, limit: int = 1000) -> Page:
+        """One page of a listing, in the service's order, of at most `limit` objects."""
+        more: Any = {"ContinuationToken": listing.following} if listing.following else {}
+        name, limit = self.prefix + listing.start, 1 if listing.is_name else limit
         with Translated(cold_failure("be listed")):
-            answer = self.client.list_objects_v2(Bucket=self.name, Prefix=self.prefix, MaxKeys=limit, **more)
+            answer = self.client.list_objects_v2(Bucket=self.name, Prefix=name, MaxKeys=limit, **more)
         start = len(self.prefix)
         entries = [
-            Entry(found["Key"][start:], found["Size"], found.get("ETag", ""), found.get("StorageClass", "STANDARD"))
+            _entry(found, start)
             for found in answer.get("Contents", [])
             if len(found["Key"]) > start  # the prefix's own folder marker is not below it
+            and (found["Key"] == name or not listing.is_name)
         ]
-        following = answer.get("NextContinuationToken")
-        if answer.get("IsTruncated") and not following:
-            raise SourceError(f"{_TIER} broke off its listing and does not say how it goes on")
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        return Page(entries, following, parsedate_to_datetime(date) if date else None)
+        return Page(entries, _following(listing, answer), parsedate_to_datetime(date) if date else None)
 
     def holds(self, key: str) -> bool:
         """Whether a listing shows the object now."""
-        name = self.prefix + key
-        with Translated(cold_failure("be listed")):
-            answer = self.client.list_objects_v2(Bucket=self.name, Prefix=name, MaxKeys=1)
-            return any(found["Key"] == name for found in answer.get("Contents", []))
+        return bool(self.page(Listing(key, is_name=True)).entries)
 
     def whole(self, key: str, most: int) -> Piece:
         """The object, unless it is larger than `most` bytes (Changed)."""
@@ -139,6 +152,13 @@ class Bucket:
             self.client.delete_object(Bucket=self.name, Key=self.prefix + key)
 
     def _get(self, key: str, most: int, how: dict[str, str]) -> Piece:
+        try:
+            found = self.gets.get(self.prefix + key, most, how)
+        except TooLong:
+            raise Changed from None
+        return _piece(*found) if found else self._get_with_boto3(key, most, how)
+
+    def _get_with_boto3(self, key: str, most: int, how: dict[str, str]) -> Piece:
         for tries_left in reversed(range(_TRIES)):
             answer = self._ask(key, how)
             try:
@@ -157,6 +177,24 @@ class Bucket:
             return self.client.get_object(Bucket=self.name, Key=self.prefix + key, **how)
 
 
+def _entry(found: ObjectTypeDef, start: int) -> Entry:
+    return Entry(
+        key=found["Key"][start:],
+        size=found["Size"],
+        etag=found.get("ETag", ""),
+        modified=found["LastModified"],
+        storage_class=found.get("StorageClass", "STANDARD"),
+    )
+
+
+def _following(listing: Listing, answer: ListObjectsV2OutputTypeDef) -> Listing | None:
+    if listing.is_name or not answer.get("IsTruncated"):
+        return None
+    if not (token := answer.get("NextContinuationToken")):
+        raise SourceError(f"{_TIER} broke off its listing and does not say how it goes on")
+    return replace(listing, following=token)
+
+
 def _delete_failure(fault: Fault) -> Exception:
     if fault.kind is FaultKind.REFUSED:
         return _OneByOne()  # not known, or wants a checksum that is not sent: services differ
@@ -173,7 +211,7 @@ def _get_failure(fault: Fault) -> Exception:
     return answers[fault.kind]() if fault.kind in answers else cold_failure("be read")(fault)
 
 
-def _piece(answer: GetObjectOutputTypeDef, data: bytes) -> Piece:
+def _piece(answer: Mapping[str, Any], data: bytes) -> Piece:
     whole = answer.get("ContentRange", "").rpartition("/")[2]
     return Piece(
         data=data,

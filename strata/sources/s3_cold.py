@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from strata.model.tier import Tier
-from strata.s3client import ATTEMPTS, S3Access, location, make_client
+from strata.s3client import ATTEMPTS, S3Access, credentials_of, location, make_client
 from strata.sources.port import RestoreMode, refuse_state_manager
 from strata.sources.s3_bucket import Bucket
+from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_read import ColdSession
 from strata.sources.s3_write import ColdApplication
 
@@ -60,5 +61,8 @@ class S3Cold:
 
     @contextmanager
     def _bucket(self) -> Iterator[Bucket]:
-        with closing(make_client(self._access, self._threads + 1)) as client:
-            yield Bucket(client, self._name, self._prefix)
+        with ExitStack() as open_ones:
+            client = open_ones.enter_context(closing(make_client(self._access, self._threads + 1)))
+            route = route_to(client, self._name, credentials_of(self._access))
+            gets = open_ones.enter_context(closing(PlainGets(route)))
+            yield Bucket(client, self._name, self._prefix, gets)

@@ -1,7 +1,8 @@
-"""COLD read as records: a listing walked in order, with the requests for its objects running ahead of the reader.
+"""COLD read as records: listings walked in order, with the requests for their objects running ahead of the reader.
 
-Memory is bounded by `threads` times 8 MiB of bodies under way, and one batch. Objects over `LARGE_VALUE` are read by
-ranges of 8 MiB that are tied to the ETag of the listing, so that their parts belong together:
+With a baseline, objects that its marks show to be as they were are named and not read (s3_marks says when). Memory is
+bounded by `threads` times 8 MiB of bodies under way, two batches and some pages of names. Objects over `LARGE_VALUE`
+are read by ranges of 8 MiB that are tied to the ETag of the listing, so that their parts belong together:
 
 - an object that went since it was listed is left out; one that changed before its first part was handed over is read
   anew as it is now;
@@ -21,21 +22,24 @@ from typing import Any, Final, NoReturn
 import pyarrow as pa
 
 from strata.errors import SourceError, SourceUnavailable
-from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Encoding, LargeValue, SourceItem, constant_column
+from strata.model.record import LARGE_VALUE, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.s3client import Translated
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
-from strata.sources.port import ALL_KEYS, Baseline
-from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Piece
+from strata.sources.port import ALL_KEYS, Baseline, Reading
+from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Page, Piece
+from strata.sources.s3_listing import pages
+from strata.sources.s3_marks import Known, known_from, mark_read
 from strata.sources.s3_object import cold_failure
+from strata.sources.s3_rows import Rows
 
 PART: Final = 8 << 20
 """Bytes of one ranged read."""
-_BATCH_BYTES: Final = 4 << 20
-_BATCH_ROWS: Final = 1000
-_ARCHIVE_CLASSES: Final = {"GLACIER", "DEEP_ARCHIVE"}
+_RUN: Final = 8000
+"""From how many names on a run of unchanged objects is told; short runs would chop the blocks of a backup."""
+_RUNS_AHEAD: Final = 2
 _TIER: Final = Tier.COLD.label
 
 
@@ -53,17 +57,20 @@ class ColdSession:
         return {"method": "listing", "time": time.isoformat() if time else None}
 
     def describe(self) -> dict[str, Any]:
-        name = self._bucket.name
-        return {"bucket": name, "prefix": self._bucket.prefix, "endpoint": self._host, "versioned": self._versioned()}
+        return {**self._place, "versioned": self._versioned()}
 
-    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         flight = self._reads.enter_context(closing(InFlight(self._threads, self._threads * PART)))
         with closing(flight):
-            yield from _Reading(self._bucket, matcher(scope), flight).items()
+            yield from _Walk(self._bucket, scope, known_from(baseline, self._place), flight).items()
 
     def close(self) -> None:
         """End every reading that is still open."""
         self._reads.close()
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"bucket": self._bucket.name, "prefix": self._bucket.prefix, "endpoint": self._host}
 
     def _versioned(self) -> bool | None:
         try:
@@ -80,91 +87,75 @@ class _Found:
     """A listed object and its requests under way, in the order of its bytes."""
 
     entry: Entry
+    is_claimed: bool
+    """Whether the baseline holds it as it is listed, and it is read to test that."""
     calls: deque[Call[Piece]] = field(default_factory=deque)
     dropped: bool = False
 
 
-@dataclass
-class _Rows:
-    """Small objects on their way into a record batch."""
+class _Walk:
+    """One walk over the listings of a scope."""
 
-    keys: list[bytes] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
-    bytes: int = 0
-
-    def add(self, key: str, piece: Piece) -> None:
-        self.keys.append(key.encode())
-        self.pieces.append(piece)
-        self.bytes += len(piece.data)
-
-    @property
-    def are_enough(self) -> bool:
-        return self.bytes >= _BATCH_BYTES or len(self.keys) >= _BATCH_ROWS
-
-    def batch(self) -> pa.RecordBatch:
-        """The rows so far, which are forgotten."""
-        count = len(self.keys)
-        columns = [
-            constant_column("", count),
-            pa.array(self.keys, pa.large_binary()),
-            pa.array([piece.data for piece in self.pieces], pa.large_binary()),
-            constant_column(Encoding.S3_OBJECT, count),
-            pa.nulls(count, SOURCE_SCHEMA.field("expires_at").type),
-            pa.array([piece.modified for piece in self.pieces], SOURCE_SCHEMA.field("modified_at").type),
-            pa.array([piece.attrs for piece in self.pieces], pa.string()),
-        ]
-        self.keys, self.pieces, self.bytes = [], [], 0
-        return pa.RecordBatch.from_arrays(columns, schema=SOURCE_SCHEMA)
-
-
-class _Reading:
-    """One walk over the listing."""
-
-    def __init__(self, bucket: Bucket, covers: Callable[[bytes], bool], flight: InFlight) -> None:
+    def __init__(self, bucket: Bucket, scope: Scope, known: Known | None, flight: InFlight) -> None:
         self._bucket = bucket
-        self._covers = covers
+        self._known = known
         self._flight = flight
         self._archived = 0
-        self._found: deque[_Found] = deque()
-        self._entries = self._listed()
+        self._found: deque[_Found | Unchanged] = deque()
+        self._runs = 0
+        self._listed = self._sorted_out(pages(bucket, scope, flight), matcher(scope))
         self._requests = self._started()
 
     def items(self) -> Iterator[SourceItem]:
-        rows = _Rows()
+        rows, claimed = Rows(), Rows()
         while found := self._next():
-            first = self._first(found)
-            if first and first.size <= LARGE_VALUE:
-                rows.add(found.entry.key, first)
-                if rows.are_enough:
-                    yield rows.batch()
-            elif first:
-                try:
-                    yield self._large(found, first)
-                finally:
-                    self._drop(found)
-        if rows.keys:
-            yield rows.batch()
+            if isinstance(found, Unchanged):
+                yield found
+            elif first := self._first(found):
+                # what was read anew is not what was listed, so nothing was claimed of it
+                mark = None if found.dropped else mark_read(found.entry, first)
+                claims = found.is_claimed and mark is not None
+                if first.size <= LARGE_VALUE:
+                    (claimed if claims else rows).add(found.entry.key, first, mark)
+                else:
+                    yield from self._large(found, first, mark, claims=claims)
+                yield from _batches(rows, claimed, lambda waiting: waiting.are_enough)
+        yield from _batches(rows, claimed, lambda waiting: bool(waiting.keys))
 
-    def _listed(self) -> Iterator[Entry]:
-        """The objects of the scope; the next page is asked for while this one is worked on."""
-        asked: Call[Any] | None = self._flight.start(0, self._bucket.page)
-        while asked:
-            page = self._flight.take(asked)
-            asked = self._flight.start(0, self._bucket.page, page.following) if page.following else None
-            for entry in page.entries:
-                if self._covers(entry.key.encode()):
-                    self._archived += entry.storage_class in _ARCHIVE_CLASSES
-                    yield entry
+    def _sorted_out(self, listed: Iterator[Page], covers: Callable[[bytes], bool]) -> Iterator[_Found | Unchanged]:
+        """The objects of the scope that are to be read, and runs of those that are not."""
+        unchanged: list[bytes] = []
+        for page in listed:
+            entries = [entry for entry in page.entries if covers(entry.key.encode())]
+            same = self._known.same(entries) if self._known else [False] * len(entries)
+            for entry, is_same in zip(entries, same, strict=True):
+                if is_same and (entry.is_archived or self._names_only):
+                    unchanged.append(entry.key.encode())
+                else:
+                    self._archived += entry.is_archived
+                    yield _Found(entry, is_claimed=bool(is_same))
+            if len(unchanged) >= _RUN:
+                yield _unchanged(unchanged)
+                unchanged = []
+        if unchanged:
+            yield _unchanged(unchanged)
+
+    @property
+    def _names_only(self) -> bool:
+        return self._known is not None and self._known.reading is Reading.CHANGES
 
     def _started(self) -> Iterator[None]:
-        """Start one request each time it is asked; in the order of the listing."""
-        for entry in self._entries:
-            found = _Found(entry)
+        """Start one request each time it is asked, or take up a run of unchanged objects; in the listings' order."""
+        for found in self._listed:
             self._found.append(found)
-            for start in range(0, max(entry.size, 1), PART):
+            if isinstance(found, Unchanged):
+                self._runs += 1
+                yield
+                continue
+            for start in range(0, max(found.entry.size, 1), PART):
                 if found.dropped:
                     break
-                found.calls.append(self._start(entry, start))
+                found.calls.append(self._start(found.entry, start))
                 yield
 
     def _start(self, entry: Entry, start: int) -> Call[Piece]:
@@ -175,12 +166,14 @@ class _Reading:
 
     def _run_ahead(self) -> None:
         exhausted = object()
-        while self._flight.has_room and next(self._requests, exhausted) is not exhausted:
+        while self._flight.has_room and self._runs < _RUNS_AHEAD and next(self._requests, exhausted) is not exhausted:
             pass
 
-    def _next(self) -> _Found | None:
+    def _next(self) -> _Found | Unchanged | None:
         self._run_ahead()
-        return self._found.popleft() if self._found else None
+        found = self._found.popleft() if self._found else None
+        self._runs -= isinstance(found, Unchanged)
+        return found
 
     def _first(self, found: _Found) -> Piece | None:
         """The object, or its first part; None where it is gone."""
@@ -216,14 +209,14 @@ class _Reading:
         except Archived:
             self._refuse_archived()
 
-    def _large(self, found: _Found, first: Piece) -> LargeValue:
+    def _large(self, found: _Found, first: Piece, mark: bytes | None, *, claims: bool) -> Iterator[SourceItem]:
         key = found.entry.key
         more = (
             partial(self._bucket.part, key, length=PART, etag=first.etag)  # it was begun anew: nothing runs ahead
             if found.dropped
             else partial(self._part_ahead, found)
         )
-        return LargeValue(
+        value = LargeValue(
             namespace="",
             key=key.encode(),
             encoding=Encoding.S3_OBJECT,
@@ -231,7 +224,12 @@ class _Reading:
             parts=self._parts(key, first, more),
             modified_at=first.modified,
             attrs=first.attrs,
+            mark=mark,
         )
+        try:
+            yield Claimed(value) if claims else value
+        finally:
+            self._drop(found)
 
     def _parts(self, key: str, first: Piece, more: Callable[[int], Piece]) -> Iterator[bytes]:
         yield first.data
@@ -248,6 +246,8 @@ class _Reading:
         if found.dropped:
             raise SourceError(f"{_TIER} was read on before a large value was read to its end")
         self._run_ahead()
+        while not found.calls:
+            next(self._requests)  # its own parts come first, however many runs wait
         return self._flight.take(found.calls.popleft())
 
     def _begun_version(self, key: str, start: int, first: Piece) -> Piece:
@@ -264,12 +264,23 @@ class _Reading:
             self._flight.drop(found.calls.popleft())
 
     def _refuse_archived(self) -> NoReturn:
-        for _ in self._entries:
+        for _ in self._listed:
             pass  # walks the rest of the listing, which counts
         raise SourceError(
             f"{_TIER} holds {max(self._archived, 1)} archived objects, which cannot be read",
             hint="Bring them back first (S3 RestoreObject), or leave them out of the prefix or the scope.",
         ) from None
+
+
+def _batches(rows: Rows, claimed: Rows, are_ready: Callable[[Rows], bool]) -> Iterator[SourceItem]:
+    if are_ready(rows):
+        yield rows.batch()
+    if are_ready(claimed):
+        yield Claimed(claimed.batch())
+
+
+def _unchanged(keys: list[bytes]) -> Unchanged:
+    return Unchanged("", pa.array(keys, pa.large_binary()))
 
 
 def _changed() -> SourceUnavailable:

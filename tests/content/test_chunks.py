@@ -77,7 +77,7 @@ def test_a_value_may_come_in_any_kind_of_buffer() -> None:
 
 
 def test_chunks_are_bounded() -> None:
-    """Every chunk but the last is from 512 KiB to 4 MiB, in noise and in zeros alike."""
+    """Every chunk but the last is from 640 KiB to 4 MiB, in noise and in zeros alike."""
     for data in (DATA, bytes(20 << 20)):
         sizes = [len(chunk) for chunk in chunks(split(data, 1 << 20))]
         assert max(sizes) <= MAX_CHUNK

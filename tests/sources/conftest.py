@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from strata.sources.s3_cold import S3Cold
 from tests.sources.hot_state import client
-from tests.sources.s3_objects import SECRET, Service
+from tests.sources.s3_objects import SECRET, Service, make_old
 from workers.local_stack.servers import RedisServer, S3Server, start_redis, start_s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +63,7 @@ def bucket(rclone: Service) -> str:
 
 @pytest.fixture
 def seeded(tmp_path: Path) -> Iterator[Callable[..., tuple[S3Server, S3Cold]]]:
-    """Starts an rclone server of the test's own over a bucket `bkt` with objects of the sizes given."""
+    """Starts an rclone server of the test's own over a bucket `bkt` with objects of the sizes given, an hour old."""
     servers: list[S3Server] = []
 
     def start(sizes: dict[str, int], threads: int = 4) -> tuple[S3Server, S3Cold]:
@@ -65,6 +71,7 @@ def seeded(tmp_path: Path) -> Iterator[Callable[..., tuple[S3Server, S3Cold]]]:
         for name, size in sizes.items():
             with open(tmp_path / "s3" / "bkt" / name, "wb") as file:
                 file.truncate(size)
+                os.utime(file.fileno(), (time.time() - 3600,) * 2)
         server = start_s3(tmp_path / "s3")
         servers.append(server)
         return server, Service(server.endpoint, server.access_key, server.secret_key).cold("bkt", threads)
@@ -72,3 +79,23 @@ def seeded(tmp_path: Path) -> Iterator[Callable[..., tuple[S3Server, S3Cold]]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def filled(request: pytest.FixtureRequest) -> Callable[[dict[str, int]], tuple[S3Client, str, S3Cold]]:
+    """Fills a bucket with objects of zeros, an hour old, on either service: a client, the bucket, a source."""
+
+    def on_moto(sizes: dict[str, int]) -> tuple[S3Client, str, S3Cold]:
+        moto, bucket = request.getfixturevalue("moto"), request.getfixturevalue("moto_bucket")
+        client = moto.client
+        with ThreadPoolExecutor(4) as pool:
+            done = pool.map(lambda name: client.put_object(Bucket=bucket, Key=name, Body=bytes(sizes[name])), sizes)
+            assert len(list(done)) == len(sizes)
+        make_old(bucket)
+        return client, bucket, moto.cold(bucket)
+
+    def on_rclone(sizes: dict[str, int]) -> tuple[S3Client, str, S3Cold]:
+        server, source = request.getfixturevalue("seeded")(sizes)
+        return Service(server.endpoint, server.access_key, server.secret_key).client, "bkt", source
+
+    return on_moto if request.param == "moto" else on_rclone

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from moto.s3.models import s3_backends
 
-from strata.model.record import SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
+from strata.model.record import MARKED_SCHEMA, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.s3client import S3Access, make_client
-from strata.sources.port import ApplyCounts, RestoreMode, StateSource
+from strata.sources.port import ApplyCounts, Reading, RestoreMode, StateSource
 from strata.sources.s3_cold import S3Cold
 
 if TYPE_CHECKING:
@@ -48,6 +50,69 @@ class Service:
         )
 
 
+@dataclass
+class Held:
+    """What a parent holds of COLD, as a backup would know it; implements Baseline."""
+
+    cut: dict[str, Any]
+    description: dict[str, Any]
+    reading: Reading = Reading.CHANGES
+    kept: dict[bytes, bytes | None] = field(default_factory=dict)
+    """Marks by key."""
+    asked: list[int] = field(default_factory=list)
+    """How many keys each question for marks named."""
+
+    def marks(self, namespace: str, keys: pa.Array) -> pa.FixedSizeBinaryArray:
+        assert (namespace, keys.type) == ("", pa.large_binary())
+        self.asked.append(len(keys))
+        return pa.array([self.kept.get(key) for key in keys.to_pylist()], pa.binary(16))
+
+
+def marks_in(item: SourceItem) -> dict[bytes, bytes | None]:
+    """The marks of what was read; parts of large values are read to their end."""
+    if isinstance(item, Claimed):
+        return marks_in(item.item)
+    if isinstance(item, LargeValue):
+        assert sum(map(len, item.parts)) == item.size
+        return {item.key: item.mark}
+    assert isinstance(item, pa.RecordBatch)
+    return dict(zip(item["key"].to_pylist(), item["mark"].to_pylist(), strict=True))
+
+
+def hold(source: StateSource, scope: Scope = EVERYTHING, reading: Reading = Reading.CHANGES) -> Held:
+    """What a backup of the source holds that is made now."""
+    with source.connect() as session:
+        cut, description = session.cut(), session.describe()
+        kept = {key: mark for item in session.read(scope) for key, mark in marks_in(item).items()}
+        return Held(cut, description, reading, kept)
+
+
+@dataclass
+class Compared:
+    """What a reading with a baseline gave: names of objects by what was said of them."""
+
+    read: dict[bytes, bytes | None] = field(default_factory=dict)
+    claimed: dict[bytes, bytes | None] = field(default_factory=dict)
+    unchanged: list[bytes] = field(default_factory=list)
+
+
+def compare(source: StateSource, held: Held, scope: Scope = EVERYTHING) -> Compared:
+    """Read the source with a baseline."""
+    found = Compared()
+    with source.connect() as session:
+        session.cut()
+        for item in session.read(scope, held):
+            if isinstance(item, Unchanged):
+                assert item.namespace == ""
+                found.unchanged += item.keys.to_pylist()
+            else:
+                target = found.claimed if isinstance(item, Claimed) else found.read
+                target |= marks_in(item)
+    names = [*found.read, *found.claimed, *found.unchanged]
+    assert len(names) == len(set(names))
+    return found
+
+
 @dataclass(frozen=True)
 class Seen:
     """A record as a test compares it."""
@@ -62,7 +127,8 @@ def seen_in(item: SourceItem) -> dict[bytes, Seen]:
         value = b"".join(item.parts)
         assert len(value) == item.size
         return {item.key: Seen(value, json.loads(item.attrs or ""), large=True)}
-    assert item.schema == SOURCE_SCHEMA
+    assert isinstance(item, pa.RecordBatch)
+    assert item.schema == MARKED_SCHEMA
     rows = item.to_pylist()
     return {row["key"]: Seen(row["value"], json.loads(row["attrs"]), large=False) for row in rows}
 
@@ -100,6 +166,14 @@ def copy(
 def put(client: S3Client, bucket: str, *names: str) -> None:
     for name in names:
         client.put_object(Bucket=bucket, Key=name, Body=name.encode())
+
+
+def make_old(bucket: str) -> None:
+    """Date what a bucket of moto holds back by an hour; moto runs in this process, and its times are whole seconds."""
+    for backends in s3_backends.values():
+        for backend in backends.values():
+            for key in backend.buckets[bucket].keys.values() if bucket in backend.buckets else ():
+                key.last_modified -= timedelta(hours=1)
 
 
 def names_in(client: S3Client, bucket: str) -> list[str]:
