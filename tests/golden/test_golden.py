@@ -323,6 +323,8 @@ def test_the_golden_store_holds_every_kind_of_object(both: Both) -> None:
     assert len(both.object_rows(layer_id, first)) > 1
     assert both.stored(PACK)[1].rows > 1
     assert sum(one.kind is ObjectKind.PACK for one in objects) > 1
+    marks = {row["mark"] is None for name in (INDEX, INDEX.replace("-cold", "-hot")) for row in _rows(both, name)}
+    assert marks == {False, True}
 
 
 def test_the_golden_store_holds_every_kind_of_stack(both: Both) -> None:
@@ -799,6 +801,10 @@ def test_an_index_that_does_not_list_the_segments_is_refused(both: Both, column:
     _record_anew(both, stored, both.resealed(INDEX, _with(column, value)))
     with pytest.raises(Refused, match=why):
         list(both.reader.records(both.reader.manifest(BACKUP_ID)))
+
+
+def _rows(both: Both, name: str) -> list[second_reader.Row]:
+    return [row for block in both.object_rows(*both.stored(name)) for row in block]
 
 
 def _private_keyring(folder: Path) -> Path:
