@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from celery import shared_task
 
-from strata.errors import LeaseHeld
+from strata.errors import LeaseHeld, StrataError
 from strata.model.run import RunKind
 from strata.planning.backup import named_type, new_run_id
 from tasks import canvas
-from tasks.stage import starting, wiring
+from tasks.stage import MAX_RETRIES, backoff, starting, wiring
 
 _AGAIN_SECONDS: Final = 15
 
@@ -34,16 +34,27 @@ def start_backup(
     harmless.
     """
     run_id = backup_id or new_run_id(backup_type, datetime.now(UTC))
+    failures = int((self.request.headers or {}).get("strata_failures", 0))
+
+    def again(error: StrataError) -> bool:
+        return patience > 0 if isinstance(error, LeaseHeld) else error.retryable and failures < MAX_RETRIES
+
     with starting(run_id, RunKind.BACKUP):
-        manager = wiring().manager
+        manager, held = wiring().manager, None
         try:
-            plan = manager.start(named_type(backup_type), run_id, fresh=fresh, patient=patience > 0, override=override)
+            plan = manager.start(named_type(backup_type), run_id, fresh=fresh, override=override, again=again)
             canvas.backup(plan, manager.baseline_units(plan)).apply_async()
-        except LeaseHeld:
-            if patience <= 0:
+        except StrataError as error:
+            if not again(error):
                 raise
-            plan = None
-    if plan is None:
-        later = {"fresh": fresh, "patience": patience - _AGAIN_SECONDS, "override": override}
-        raise self.retry(args=(backup_type, run_id), kwargs=later, countdown=_AGAIN_SECONDS)
+            held = error
+    if held is not None:
+        waits = isinstance(held, LeaseHeld)
+        later = {"fresh": fresh, "override": override, "patience": patience - _AGAIN_SECONDS if waits else patience}
+        raise self.retry(
+            args=(backup_type, run_id),
+            kwargs=later,
+            countdown=_AGAIN_SECONDS if waits else backoff(failures),
+            headers={"strata_failures": failures + (not waits)},
+        )
     return run_id

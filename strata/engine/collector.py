@@ -149,15 +149,23 @@ def _stubbornly(work: Callable[[Attempt], Collected], tier: Tier, patience: floa
         inner.lose()  # whatever it still does ends at its next report
         return _missing(tier, f"{tier.label} was not read within {patience:g} s")
     if isinstance(outcome, SourceError | SettingError):
-        return _missing(tier, outcome.sentence)
+        return _missing(tier, f"{tier.label} could not be read ({outcome.code})", outcome.sentence)
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
 
 
-def _missing(tier: Tier, why: str) -> Collected:
+def _missing(tier: Tier, why: str, sentence: str = "") -> Collected:
     return Collected(
-        tier=tier, objects=(), index_parts=(), description="", cut={}, records=0, logical_bytes=0, missing=why
+        tier=tier,
+        objects=(),
+        index_parts=(),
+        description="",
+        cut={},
+        records=0,
+        logical_bytes=0,
+        missing=why,
+        failure=sentence or why,
     )
 
 

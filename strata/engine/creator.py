@@ -173,6 +173,7 @@ class BackupCreator:
         """The manifest of a backup whose every object was verified."""
         there = [part for part in collected if not part.missing]
         descriptions = {part.tier.value: self._spool.document(plan.backup_id, part.description) for part in there}
+        descriptions |= {part.tier.value: {"failure": part.failure} for part in collected if part.missing}
         return BackupMetadata(
             format=FORMAT_VERSION,
             backup_id=plan.backup_id,

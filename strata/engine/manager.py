@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Final
@@ -28,7 +28,7 @@ from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
+from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
@@ -89,13 +89,19 @@ class BackupManager:
     # --- a backup -------------------------------------------------------------------------------------------------
 
     def start(
-        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False, override: str = ""
+        self,
+        backup_type: BackupType,
+        run_id: str,
+        *,
+        fresh: bool = False,
+        override: str = "",
+        again: Callable[[StrataError], bool] = lambda _: False,
     ) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
-        `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
-        may be started later. A stubborn type takes no lease, and harms none that is held. `override` names a document
-        in the spool (engine/handed.py) that is read in place of the live tiers.
+        `fresh` builds on nothing that is there. A stubborn type takes no lease, and harms none that is held. `override`
+        names a document in the spool (engine/handed.py) that is read in place of the live tiers. `again` says of an
+        error that the start will be tried again: then it is no refusal, and the run is not entered.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -109,7 +115,9 @@ class BackupManager:
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
             plan = reading_document(plan, override) if override else plan
         except StrataError as error:
-            if patient and isinstance(error, LeaseHeld):
+            if again(error):
+                if fence is not None:
+                    self.lease.release(fence)
                 raise
             self._refuse(run_id, RunKind.BACKUP, fence, error)
             raise
@@ -384,7 +392,7 @@ class BackupManager:
             raise RunFailed(f"{plan.backup_id}: {' and '.join(missing)} was not collected")
         collected = [Collected.model_validate_json(results[part.tier]) for part in plan.included]
         if all(part.missing for part in collected):
-            raise RunFailed(f"no tier could be read: {'; '.join(part.missing for part in collected)}")
+            raise RunFailed(f"no tier could be read: {'; '.join(part.failure for part in collected)}")
         return collected
 
     def _merged(self, run_id: str) -> Merged:

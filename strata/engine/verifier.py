@@ -62,6 +62,9 @@ class Verifier:
     def _index_checksum(self, rows: pa.Table) -> bytes:
         if (self._fingerprinter.key_hashes(rows) != rows["key_hash"].to_numpy()).any():
             raise IntegrityError("a key does not match its hash")
+        gone = rows.filter(rows["tombstone"])
+        if gone["fingerprint"] != pa.chunked_array([self._fingerprinter.tombstones(gone["key_hash"].to_numpy())]):
+            raise IntegrityError("a tombstone is listed that is none")
         return checksum(rows["fingerprint"])
 
     def _pack_checksum(self, name: str, frame: FrameReader, number: int) -> bytes:

@@ -73,7 +73,9 @@ class Collected(Document):
     borrowed: tuple[str, ...] = ()
     """Layers of other backups that hold chunks of its values."""
     missing: str = ""
-    """Why the tier could not be read, in a backup that goes on without it."""
+    """Why the tier could not be read, in a backup that goes on without it: in words that name no host."""
+    failure: str = ""
+    """The same, as the source said it."""
 
 
 class TierMerged(Document):

@@ -49,8 +49,8 @@ def _why_wait(connection: Connection, server: RedisServer) -> str:
 def _tried(connection: Connection, server: RedisServer) -> Chosen:
     try:
         return _known(SyncStream(connection.address, server.version)), ""
-    except SourceError as error:
-        return None, error.sentence
+    except SourceError as error:  # its sentence names the host, which a manifest does not tell
+        return None, f"the server did not give its stream ({error.code})"
 
 
 def _known(stream: SyncStream) -> SyncStream:
