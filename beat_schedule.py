@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_HOUR: Final = 3600
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
 
 BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
     "full-backup": {
         "task": "tasks.start.start_backup",
         "schedule": 24 * _HOUR,
         "args": ("full",),
+        "kwargs": {"patience": _HOUR},
         "options": {"expires": 12 * _HOUR},
+    },
+    "differential-backup": {
+        "task": "tasks.start.start_backup",
+        "schedule": 6 * _HOUR,
+        "args": ("differential",),
+        "kwargs": {"patience": _HOUR},
+        "options": {"expires": 3 * _HOUR},
+    },
+    "incremental-backup": {
+        "task": "tasks.start.start_backup",
+        "schedule": 15 * _MINUTE,
+        "args": ("incremental",),
+        "options": {"expires": 10 * _MINUTE},
     },
     "resend-stalled-runs": {
         "task": "tasks.upkeep.resend_stalled",
@@ -24,4 +39,5 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "options": {"expires": _HOUR // 2},
     },
 }
-"""Beat only ticks: a backup that is due twice is refused by the lease; what a tick starts, the task plans."""
+"""Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease;
+an INCREMENTAL is refused then, for the next one is due soon."""

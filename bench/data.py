@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
 
 import psycopg
@@ -13,6 +15,7 @@ WARM_ROWS: Final = 400_000
 COLD_OBJECTS: Final = 400
 COLD_BYTES: Final = 600_000_000
 _BATCH: Final = 5_000
+_KINDS: Final = ("position", "order", "portfolio", "config", "ml_model", "performance")
 
 _WARM: Final = """
 CREATE TABLE IF NOT EXISTS state_warm (
@@ -38,22 +41,32 @@ FROM generate_series(%s::bigint, %s::bigint) AS n
 def fill_hot(url: str, keys: int = HOT_KEYS) -> None:
     """Positions, orders, portfolio and configuration as JSON strings of about 312 bytes; 2 % other types."""
     source = random.Random(1)
-    kinds = ("position", "order", "portfolio", "config", "ml_model", "performance")
     with redis.Redis.from_url(url) as client:
-        for start in range(0, keys, _BATCH):
-            with client.pipeline(transaction=False) as pipe:
-                for number in range(start, min(start + _BATCH, keys)):
-                    name = f"{kinds[number % 6]}:{source.getrandbits(40):x}:{number}"
-                    if number % 50:
-                        pipe.set(name, _state(source, number), ex=86_400 * 30 if number % 10 == 0 else None)
-                    elif number % 100:
-                        pipe.hset(name, mapping={f"f{i}": source.random() for i in range(12)})
-                    else:
-                        pipe.rpush(name, *(source.getrandbits(64) for _ in range(20)))
-                pipe.execute()
+        put_hot(client, source, ((hot_name(source, number), number) for number in range(keys)))
 
 
-def _state(source: random.Random, number: int) -> str:
+def hot_name(source: random.Random, number: int) -> str:
+    """The key of a HOT record."""
+    return f"{_KINDS[number % 6]}:{source.getrandbits(40):x}:{number}"
+
+
+def put_hot(client: redis.Redis, source: random.Random, records: Iterable[tuple[str, int]]) -> None:
+    """Write new values under these keys; what type each is depends on its number."""
+    rest = iter(records)
+    while batch := list(islice(rest, _BATCH)):
+        with client.pipeline(transaction=False) as pipe:
+            for name, number in batch:
+                if number % 50:
+                    pipe.set(name, position(source, number), ex=86_400 * 30 if number % 10 == 0 else None)
+                elif number % 100:
+                    pipe.hset(name, mapping={f"f{i}": source.random() for i in range(12)})
+                else:
+                    pipe.rpush(name, *(source.getrandbits(64) for _ in range(20)))
+            pipe.execute()
+
+
+def position(source: random.Random, number: int) -> str:
+    """A position as JSON, about 312 bytes."""
     return (
         f'{{"id":{number},"symbol":"{source.choice(("BTC-USD", "ETH-USD", "SOL-USD"))}","side":"long",'
         f'"quantity":{source.random() * 10:.8f},"entry_price":{source.random() * 50000:.2f},'
@@ -68,14 +81,21 @@ def fill_warm(url: str, rows: int = WARM_ROWS) -> None:
     """Rows of Bot V2's table, about 850 bytes of jsonb each."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(_WARM)
-        for start in range(1, rows + 1, 100_000):
-            connection.execute(_ROWS, (start, min(start + 99_999, rows)))
+        put_warm(connection, 1, rows)
         connection.execute("VACUUM ANALYZE state_warm")
 
 
-def fill_cold(client: Any, bucket: str, prefix: str, objects: int = COLD_OBJECTS, total: int = COLD_BYTES) -> None:
+def put_warm(connection: psycopg.Connection, first: int, last: int) -> None:
+    """Add the rows of these numbers."""
+    for start in range(first, last + 1, 100_000):
+        connection.execute(_ROWS, (start, min(start + 99_999, last)))
+
+
+def fill_cold(
+    client: Any, bucket: str, prefix: str, objects: int = COLD_OBJECTS, total: int = COLD_BYTES, *, seed: int = 2
+) -> None:
     """Objects from 4 KB to tens of MB, a quarter of the bytes incompressible."""
-    source = random.Random(2)
+    source = random.Random(seed)
     sizes = [source.lognormvariate(0, 1.5) for _ in range(objects)]
     weight = total / sum(sizes)
     words = b"".join(

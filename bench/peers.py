@@ -1,7 +1,8 @@
-"""The tools a user would run instead, on the same servers."""
+"""The tools a user would run instead to read each tier, on the same servers."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,34 +23,64 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def redis_rdb(url: str, folder: Path) -> float:
-    """Seconds of `redis-cli --rdb`; the server's default of waiting 5 s for more replicas is switched off."""
-    place = urlsplit(url)
-    command = [redis_binary("valkey-cli"), "-p", str(place.port), "-a", str(place.password), "--no-auth-warning"]
-    subprocess.run([*command, "config", "set", "repl-diskless-sync-delay", "0"], check=True, capture_output=True)
-    target = folder / "peer.rdb"
-    seconds = timed(lambda: subprocess.run([*command, "--rdb", str(target)], check=True, capture_output=True))
-    target.unlink()
-    return seconds
+class RedisDump:
+    """`redis-cli --rdb`; the server's default of waiting 5 s for more replicas is switched off."""
+
+    def __init__(self, url: str) -> None:
+        place = urlsplit(url)
+        self._command = [redis_binary("valkey-cli"), "-p", str(place.port)]
+        self._environment = {**os.environ, "REDISCLI_AUTH": str(place.password)}
+        self._run("config", "set", "repl-diskless-sync-delay", "0")
+
+    def to(self, target: Path) -> None:
+        """Dump into a file."""
+        self._run("--rdb", str(target))
+
+    def seconds(self, folder: Path) -> float:
+        """Seconds of one dump, which is removed."""
+        target = folder / "peer.rdb"
+        found = timed(lambda: self.to(target))
+        target.unlink()
+        return found
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run([*self._command, *arguments], env=self._environment, check=True, capture_output=True)
 
 
-def pg_dump(url: str, folder: Path) -> float:
-    """Seconds of `pg_dump -Fd -j2 -Z0`."""
-    target = folder / "peer-dump"
-    command = [postgres_binary("pg_dump"), "-Fd", "-j2", "-Z0", "-f", str(target), url]
-    seconds = timed(lambda: subprocess.run(command, check=True))
-    subprocess.run(["rm", "-rf", str(target)], check=True)
-    return seconds
+class PostgresDump:
+    """`pg_dump -Fd -j2 -Z0`: uncompressed, as whoever compresses or deduplicates next wants it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def to(self, target: Path) -> None:
+        """Dump into a folder that is not there yet."""
+        subprocess.run([postgres_binary("pg_dump"), "-Fd", "-j2", "-Z0", "-f", str(target), self._url], check=True)
+
+    def seconds(self, folder: Path) -> float:
+        """Seconds of one dump, which is removed."""
+        target = folder / "peer-dump"
+        found = timed(lambda: self.to(target))
+        subprocess.run(["rm", "-rf", str(target)], check=True)
+        return found
 
 
-def boto3_download(client: Any, bucket: str) -> float:
-    """Seconds of get_object on every object, on four threads, read whole and dropped."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-    names = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+class Download:
+    """boto3's get_object on every object, on four threads, read whole and dropped."""
 
-    def download() -> None:
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    def seconds(self, folder: Path) -> float:  # noqa: ARG002 - as the others
+        """Seconds of one download, listing apart."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket)
+        names = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return timed(lambda: self._download(names))
+
+    def _download(self, names: list[str]) -> None:
         with ThreadPoolExecutor(_THREADS) as pool:
-            for _ in pool.map(lambda name: len(client.get_object(Bucket=bucket, Key=name)["Body"].read()), names):
+            for _ in pool.map(self._read, names):
                 pass
 
-    return timed(download)
+    def _read(self, name: str) -> int:
+        return len(self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read())

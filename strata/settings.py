@@ -24,6 +24,8 @@ from pydantic_settings import (
 )
 
 from strata.errors import SettingError
+from strata.model.backup_type import BackupType
+from strata.sources.hot_method import HotMethod
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -42,6 +44,9 @@ class Settings(BaseSettings):
     )
     hot_url: SecretStr | None = Field(
         None, description="HOT: redis:// or rediss://, one or more databases: redis://:password@host:6379/0,3."
+    )
+    hot_method: HotMethod = Field(
+        HotMethod.AUTO, description="How HOT is read: `auto`, `sync` (its replication stream) or `scan` (key by key)."
     )
     warm_url: SecretStr | None = Field(None, description="WARM: postgresql://user:password@host:5432/database.")
     warm_tables: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -72,6 +77,36 @@ class Settings(BaseSettings):
     keyring_file: Path = Field(
         Path("~/.config/strata/keyring.json"), description="The keyring (mode 0600), made by `strata keys init`."
     )
+    patterns: Annotated[dict[BackupType, tuple[str, ...]], NoDecode] = Field(
+        {},
+        description="Keys that a type of backup covers, as globs: `snapshot=position:*,order:*; emergency=config:*`. "
+        "Types not named keep their own.",
+    )
+    stack_depth: int = Field(
+        128, ge=2, le=1000, description="A stack of so many layers takes no more: the next backup lies on its base."
+    )
+    rebase_dead_share: float = Field(
+        0.5, gt=0, le=1, description="A FULL writes a fresh base where more than this share of the stack is dead."
+    )
+    rebase_days: int = Field(30, ge=1, description="A FULL writes a fresh base where the old one is older.")
+    timestamp_fields: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Members of JSON values, or columns, by comma, that say when a record last changed, such as "
+        "`timestamp,last_updated`: one that says it is older than the parent counts as unchanged. Not set: nobody's "
+        "clock is trusted.",
+    )
+    before_cut: str | None = Field(None, description="A command that makes the application stand still for the cuts.")
+    after_cut: str | None = Field(None, description="A command that lets it go on; run in any case.")
+    pause_key: str | None = Field(
+        None, description="A key that is set in HOT for the cuts, such as `system:trading_paused`; removed in any case."
+    )
+    pause_seconds: float = Field(10, gt=0, le=600, description="How long pausing may take, and last.")
+    meeting_seconds: float = Field(
+        5, ge=0, le=600, description="How long the collectors wait for each other, to take their cuts together."
+    )
+    emergency_seconds: float = Field(
+        10, gt=0, le=3600, description="How long an EMERGENCY backup waits for a tier before it goes on without."
+    )
     zstd_level: int = Field(
         1, ge=1, le=19, description="Level of compression; 1 is both faster and smaller than 3 on state like this."
     )
@@ -81,16 +116,34 @@ class Settings(BaseSettings):
     stage_seconds: int = Field(3600, ge=60, description="A stage that works longer is stopped and its run fails.")
     stack_folder: Path = Field(Path(".strata"), description="Where `strata stack` keeps its servers' data.")
 
-    @field_validator("warm_tables", mode="before")
+    @field_validator("warm_tables", "timestamp_fields", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ValueError("it must be names, by comma or in a list")
-        tables = tuple(name.strip() for name in names if name.strip())
-        if not tables:
+        return tuple(name.strip() for name in names if name.strip())
+
+    @field_validator("warm_tables")
+    @classmethod
+    def _names_a_table(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
             raise ValueError("names no table")
-        return tables
+        return value
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _by_type(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found: dict[str, list[str]] = {}
+        for entry in filter(str.strip, value.split(";")):
+            name, _, globs = entry.partition("=")
+            patterns = [glob.strip() for glob in globs.split(",") if glob.strip()]
+            if not patterns:
+                raise ValueError(f"{entry.strip()!r} is not of the form type=glob,glob")
+            found[name.strip()] = patterns
+        return found
 
     @field_validator("keyring_file", "stack_folder")
     @classmethod

@@ -20,7 +20,7 @@ from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Encoding, LargeValue
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ApplyCounts, Baseline, KnownKeys, RestoreMode
+from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, RestoreMode
 from strata.storage.port import Buffer, GatheringWriter, ObjectInfo, ObjectStore, ObjectWriter
 
 _PART: Final = 1 << 16
@@ -115,7 +115,7 @@ class MemorySession:
 
     source: MemorySource
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         return {"records": len(self.source.records)}
 
     def describe(self) -> dict[str, Any]:

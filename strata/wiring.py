@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +16,10 @@ from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import SystemClock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
-from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.manager import BackupManager
+from strata.engine.meeting import Pause
+from strata.engine.pause import CutPause
+from strata.engine.planner import BackupOptions
 from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
@@ -23,6 +27,7 @@ from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import StorageTier, Tier
+from strata.planning.backup import StackPolicy
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
@@ -68,7 +73,7 @@ class Wiring:
         if settings.hot_url is not None:
             from strata.sources.redis_hot import RedisHot
 
-            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value())
+            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value(), settings.hot_method)
         if settings.warm_url is not None:
             from strata.sources.postgres_warm import PostgresWarm
 
@@ -154,10 +159,16 @@ class Wiring:
             stores={tier: self.store.url for tier, url in stores.items() if url is not None},
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
+            patterns=settings.patterns,
+            pause=self._pause,
+            meeting_seconds=settings.meeting_seconds,
+            policy=StackPolicy(settings.stack_depth, settings.rebase_dead_share, timedelta(days=settings.rebase_days)),
         )
         return BackupManager(
             StageRunner(ledger, lease, self.clock, self._watcher),
-            DataCollector(self.sources, self.spool, self.keyring),
+            DataCollector(
+                self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
+            ),
             BackupCreator(self.spool, self.store, self.keyring, self.clock),
             self.restorer,
             self.metadata,
@@ -167,6 +178,17 @@ class Wiring:
             self.clock,
             options,
         )
+
+    @property
+    def _pause(self) -> Pause | None:
+        settings, flag = self.settings, None
+        if settings.pause_key is not None and settings.hot_url is not None:
+            from strata.sources.redis_flag import RedisFlag
+
+            flag = RedisFlag(settings.hot_url.get_secret_value(), settings.pause_key)
+        if flag is None and not settings.before_cut and not settings.after_cut:
+            return None
+        return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
 
     def _s3_store(self, prefix: str) -> ObjectStore:
         from strata.storage.s3 import S3Store

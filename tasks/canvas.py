@@ -1,6 +1,8 @@
 """The whole choreography.
 
     start_backup
+      chord: baseline, one for each parent and for chunks   lay out what earlier backups hold
+        collect_all                                         replaces itself with:
       chord: collect_hot | collect_warm | collect_cold      in parallel, one a tier
         merge                                               replaces itself with:
           chord, a chain for each unit: compress -> encrypt -> store
@@ -22,27 +24,43 @@ group. Signatures are immutable: ids travel, results stay in the ledger.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from celery import chain, chord
 
+from strata.model.backup_type import RULES, Manner
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.ticket import Merged, Unit
 from strata.model.tier import Tier
 from tasks.abandon import abandon
+from tasks.enqueue import EMERGENCY
 from tasks.stage import read_as
 
 
-def backup(plan: BackupPlan) -> Any:
+def backup(plan: BackupPlan, baseline_units: Sequence[str]) -> Any:
+    """From the baselines, where there are any, to `collecting`."""
+    from tasks.baseline import baseline
+    from tasks.collect import collect_all
+
+    run_id, lane = plan.backup_id, lane_of(plan)
+    if not baseline_units:
+        return collecting(plan).on_error(_abandoning(run_id, lane))
+    header = [read_as(baseline, run_id, unit, shown=unit, lane=lane) for unit in baseline_units]
+    return chord(header, read_as(collect_all, run_id, lane=lane)).on_error(_abandoning(run_id, lane))
+
+
+def collecting(plan: BackupPlan) -> Any:
     """From collection to merge, which continues with `storing`."""
     from tasks.collect import COLLECT
     from tasks.merge import merge
 
-    header = [read_as(COLLECT[part.tier], plan.backup_id) for part in plan.included]
-    return chord(header, read_as(merge, plan.backup_id)).on_error(abandon.s(run_id=plan.backup_id))
+    run_id, lane = plan.backup_id, lane_of(plan)
+    header = [read_as(COLLECT[part.tier], run_id, lane=lane) for part in plan.included]
+    return chord(header, read_as(merge, run_id, lane=lane))
 
 
-def storing(run_id: str, merged: Merged) -> Any:
+def storing(plan: BackupPlan, merged: Merged) -> Any:
     """From the merged units to the record."""
     from tasks.compress import compress
     from tasks.encrypt import encrypt
@@ -50,17 +68,20 @@ def storing(run_id: str, merged: Merged) -> Any:
     from tasks.store import store
     from tasks.verify import verify
 
+    run_id, lane = plan.backup_id, lane_of(plan)
     units = [spooled.unit for spooled in merged.objects]
-    if not units:  # nothing in any tier: an empty header never calls its body
-        return chain(read_as(verify, run_id), read_as(record, run_id))
+    if not units:  # nothing to store, in any tier: an empty header never calls its body
+        return chain(read_as(verify, run_id, lane=lane), read_as(record, run_id, lane=lane))
     totals = Counter((unit.tier, unit.kind) for unit in units)
 
     def chain_of(unit: Unit) -> Any:
         shown = f"{unit.tier} {unit.kind} {unit.seq + 1}/{totals[unit.tier, unit.kind]}"
-        return chain(*(read_as(task, run_id, unit.label, shown=shown) for task in (compress, encrypt, store)))
+        return chain(
+            *(read_as(task, run_id, unit.label, shown=shown, lane=lane) for task in (compress, encrypt, store))
+        )
 
     header = [chain_of(unit) for unit in units]
-    return chord(header, read_as(verify, run_id)) | read_as(record, run_id)
+    return chord(header, read_as(verify, run_id, lane=lane)) | read_as(record, run_id, lane=lane)
 
 
 def restore(plan: RestorePlan) -> Any:
@@ -68,7 +89,7 @@ def restore(plan: RestorePlan) -> Any:
     from tasks.restore import apply_all, check
 
     run_id = plan.restore_id
-    return chord([read_as(check, run_id)], read_as(apply_all, run_id)).on_error(abandon.s(run_id=run_id))
+    return chord([read_as(check, run_id)], read_as(apply_all, run_id)).on_error(_abandoning(run_id))
 
 
 def applying(plan: RestorePlan) -> Any:
@@ -76,3 +97,13 @@ def applying(plan: RestorePlan) -> Any:
     from tasks.restore import APPLY, finish
 
     return chord([read_as(APPLY[Tier(tier)], plan.restore_id) for tier in plan.tiers], read_as(finish, plan.restore_id))
+
+
+def lane_of(plan: BackupPlan) -> str:
+    """The queue of all of a stubborn backup's stages, so that they wait behind nothing; other stages have their own."""
+    return EMERGENCY if RULES[plan.backup_type].manner is Manner.STUBBORN else ""
+
+
+def _abandoning(run_id: str, lane: str = "") -> Any:
+    errback = abandon.s(run_id=run_id)
+    return errback.set(queue=lane) if lane else errback

@@ -7,6 +7,7 @@ from typing import Any, Final
 from celery import shared_task
 
 from strata.model.tier import Tier
+from tasks import canvas
 from tasks.stage import StageTask, wiring
 
 
@@ -26,6 +27,12 @@ def collect_warm(run_id: str) -> str:
 def collect_cold(run_id: str) -> str:
     """Read S3 into the spool."""
     return wiring().manager.collect(run_id, Tier.COLD).description
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.collect.collect_all")
+def collect_all(self: Any, run_id: str) -> Any:
+    """Become the chord that reads the tiers."""
+    raise self.replace(canvas.collecting(wiring().manager.plan(run_id)))
 
 
 COLLECT: Final[dict[Tier, Any]] = {Tier.HOT: collect_hot, Tier.WARM: collect_warm, Tier.COLD: collect_cold}

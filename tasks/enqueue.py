@@ -12,10 +12,14 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
-from strata.model.tier import BackupType, Tier
+from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.tier import Tier
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
+
+EMERGENCY: Final = "strata.emergency"
+"""The queue of stubborn backups, which have a worker of their own."""
 
 _SECONDS: Final = 4
 _TRANSPORT: Final = {
@@ -32,9 +36,14 @@ _TRANSPORT: Final = {
 }
 
 
-def enqueue_backup(app: Celery, backup_type: BackupType, run_id: str) -> None:
-    """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds."""
-    _send(app, START_BACKUP, run_id, {"backup_type": backup_type.value, "backup_id": run_id})
+def enqueue_backup(app: Celery, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> None:
+    """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds.
+
+    `fresh` builds on nothing that is there.
+    """
+    arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh}
+    lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
+    _send(app, START_BACKUP, run_id, arguments, lane)
 
 
 def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:
@@ -47,9 +56,9 @@ def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Seq
     )
 
 
-def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any]) -> None:
-    """Publish once, to the queue that the app's routes name; a queue that is not there yet is declared."""
-    queue = app.amqp.router.route({}, task)["queue"]
+def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:
+    """Publish once, to the queue named or else that of the app's routes; one that is not there yet is declared."""
+    queue = app.amqp.queues[lane] if lane else app.amqp.router.route({}, task)["queue"]
     try:
         with app.connection_for_write(connect_timeout=_SECONDS, transport_options=_TRANSPORT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)

@@ -13,5 +13,5 @@ from tasks.stage import StageTask, wiring
 @shared_task(base=StageTask, bind=True, name="tasks.merge.merge")
 def merge(self: Any, run_id: str) -> Any:
     """Merge, then become the chord that compresses, encrypts and stores each unit."""
-    merged = wiring().manager.merge(run_id)
-    raise self.replace(canvas.storing(run_id, merged))
+    manager = wiring().manager
+    raise self.replace(canvas.storing(manager.plan(run_id), manager.merge(run_id)))

@@ -113,10 +113,15 @@ def backoff(failures: int) -> float:
     return min(2.0**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not secrets
 
 
-def read_as(task: Any, *args: str, shown: str = "") -> Any:
-    """A signature whose arguments and name a person can read in Flower: `store[3f9a2c hot segment 3/12]`."""
+def read_as(task: Any, *args: str, shown: str = "", lane: str = "") -> Any:
+    """A signature whose arguments and name a person can read in Flower: `store[3f9a2c hot segment 3/12]`.
+
+    `lane` is a queue in place of the task's own.
+    """
     words = f"{args[0].rsplit('-', 1)[-1]} {shown}".strip()
     signature = task.si(*args)
+    if lane:
+        signature.set(queue=lane)
     return signature.set(
         argsrepr=f"({', '.join(args)})", kwargsrepr="{}", shadow=f"{task.name.rsplit('.', 1)[-1]}[{words}]"
     )

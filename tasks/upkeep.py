@@ -16,7 +16,8 @@ def resend_stalled() -> list[str]:
     runs = wiring().upkeep.stalled()
     for run in runs:
         if run.kind is RunKind.BACKUP:
-            canvas.backup(BackupPlan.model_validate_json(run.plan)).apply_async()
+            plan = BackupPlan.model_validate_json(run.plan)
+            canvas.backup(plan, wiring().manager.baseline_units(plan)).apply_async()
         else:
             canvas.restore(RestorePlan.model_validate_json(run.plan)).apply_async()
     return [run.run_id for run in runs]

@@ -76,6 +76,7 @@ WRONG = {
     "BROKER_URL": ["http://host", "host:6379", "sqla+sqlite:///x"],
     "RESULT_URL": ["amqp://host", "db+sqlite:///x"],
     "HOT_URL": ["postgresql://host/db", "localhost:6379"],
+    "HOT_METHOD": ["psync", "SYNC", "1"],
     "WARM_URL": ["redis://host", "mysql://host/db", "host=/tmp dbname=x"],
     "WARM_TABLES": [",", " , ,"],
     "WARM_PARALLEL": ["0", "17", "many", "1.5"],
@@ -244,7 +245,7 @@ def test_every_setting_has_a_description() -> None:
 
 
 def _shown(value: Any) -> str:
-    if value is None:
+    if value in (None, (), {}):
         return "not set"
     return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
 

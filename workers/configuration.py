@@ -91,6 +91,7 @@ TASK_MODULES: Final = [
     f"tasks.{name}"
     for name in (
         "start",
+        "baseline",
         "collect",
         "merge",
         "compress",

@@ -10,6 +10,8 @@ from typing import Final
 
 from kombu import Exchange, Queue
 
+from tasks.enqueue import EMERGENCY
+
 CONTROL: Final = "strata.control"
 COLLECT: Final = "strata.collect"
 SEAL: Final = "strata.seal"
@@ -19,11 +21,14 @@ RESTORE: Final = "strata.restore"
 EXCHANGE: Final = Exchange("strata", type="direct", durable=True)
 
 QUEUES: Final = tuple(
-    Queue(name, EXCHANGE, routing_key=name, durable=True) for name in (CONTROL, COLLECT, SEAL, STORE, RESTORE)
+    Queue(name, EXCHANGE, routing_key=name, durable=True)
+    for name in (CONTROL, COLLECT, SEAL, STORE, RESTORE, EMERGENCY)
 )
 
 ROUTES: Final = {
     "tasks.start.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.baseline.*": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.collect.collect_all": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.merge.*": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.record.*": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.abandon.*": {"queue": CONTROL, "routing_key": CONTROL},
@@ -41,5 +46,6 @@ GROUPS: Final = {
     "collect": ((COLLECT,), 3),
     "seal": ((SEAL,), 2),
     "store": ((STORE, RESTORE), 3),
+    "emergency": ((EMERGENCY,), 3),
 }
 """Worker groups of a small deployment: their queues, and how many processes (collect and restore: one a tier)."""

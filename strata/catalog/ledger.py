@@ -119,6 +119,18 @@ class Ledger(Protocol):
         """The latest report of each unit, by `stage:unit`."""
         ...
 
+    def mark(self, run_id: str, mark: str) -> None:
+        """Set a mark on a run, for its stages to meet by; it stays."""
+        ...
+
+    def marks(self, run_id: str) -> frozenset[str]:
+        """The marks of a run."""
+        ...
+
+    def clock_ms(self) -> float:
+        """Milliseconds since 1970 by the ledger's clock, which all workers share."""
+        ...
+
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         """Note that a run without a sign of life for so long is sent again; how often now, or None if it lives."""
         ...

@@ -33,6 +33,7 @@ class _Entry:
     progress: dict[str, Progress] = field(default_factory=dict)
     failure: str = ""
     failure_code: str = ""
+    marks: set[str] = field(default_factory=set)
 
 
 class MemoryLedger:
@@ -145,6 +146,17 @@ class MemoryLedger:
     def progress(self, run_id: str) -> dict[str, Progress]:
         entry = self._entries.get(run_id)
         return dict(entry.progress) if entry else {}
+
+    def mark(self, run_id: str, mark: str) -> None:
+        with self._changing(run_id) as entry:
+            entry.marks.add(mark)
+
+    def marks(self, run_id: str) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._known(run_id).marks)
+
+    def clock_ms(self) -> float:
+        return time.time() * 1000
 
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         with self._lock:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from pydantic import ValidationError
 
-from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StoreUnavailable, StrataError
+from strata.catalog.canonical import canonical
+from strata.errors import (
+    BackupNotFound,
+    IntegrityError,
+    KeyringError,
+    ObjectExists,
+    ObjectNotFound,
+    StoreUnavailable,
+    StrataError,
+)
+from strata.model.backup_type import BackupType
+from strata.model.context import BackupContext, BackupSummary, TierSummary
+from strata.model.layer import LayerRef
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, manifest_name
-from strata.model.tier import BackupType
 
 _PREFIX: Final = "manifests/"
+_NOTES: Final = "notes/"
 _SIGNED_AS: Final = b"strata manifest v0\n"
 """What is signed says what it is: a signature of anything else never makes a manifest."""
 
@@ -65,10 +79,12 @@ class BackupMetadataManager:
     def __init__(self, store: ManifestStore, signer: Signer) -> None:
         self._store = store
         self._signer = signer
+        self._summaries: dict[str, BackupSummary] = {}
+        self._refs: dict[str, LayerRef] = {}
 
     def save(self, metadata: BackupMetadata) -> None:
         """Commit a backup: sign its manifest and put it, once. Nothing may fail after this."""
-        body = _canonical(metadata.model_dump(mode="json"))
+        body = canonical(metadata.model_dump(mode="json"))
         key_id, signature = self._signer.sign(_SIGNED_AS + body)
         self._store.put(manifest_name(metadata.backup_id), [_whole(body, key_id, signature)])
 
@@ -90,8 +106,29 @@ class BackupMetadataManager:
                 good.append(self._parse(name, self._store.get(name)))
             except StrataError as error:
                 bad.append(Unreadable(name, error.sentence, error.retryable))
-        good.sort(key=lambda metadata: metadata.created_at, reverse=True)
+        good.sort(key=lambda metadata: (metadata.generation, metadata.created_at), reverse=True)
         return good, bad
+
+    def context(self) -> BackupContext:
+        """The baselines: a summary of every readable backup. A manifest is read once by a process: it never changes."""
+        names = {info.name for info in self._store.list(_PREFIX)}
+        for name in [name for name in self._summaries if name not in names]:
+            del self._summaries[name]
+        for name in names - self._summaries.keys():
+            with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
+                self._summaries[name] = self._summary(self._parse(name, self._store.get(name)))
+        return BackupContext.of(self._summaries.values())
+
+    def note_damaged(self, layer_id: str, now: datetime) -> None:
+        """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
+        with suppress(ObjectExists):
+            body = canonical({"layer_id": layer_id, "noted_at": now.isoformat()})
+            self._store.put(f"{_NOTES}{layer_id}/{now:%Y%m%dT%H%M%S}-damaged.json", [body + b"\n"])
+
+    def damaged_layers(self) -> set[str]:
+        """The layers of which that was noted."""
+        names = (info.name.removeprefix(_NOTES) for info in self._store.list(_NOTES))
+        return {name.partition("/")[0] for name in names if name.endswith("-damaged.json")}
 
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""
@@ -128,6 +165,26 @@ class BackupMetadataManager:
             raise IntegrityError(f"no manifest in {self._store.url} can be read; {bad[0].name}: {bad[0].reason}")
         raise BackupNotFound(f"there is no backup in {self._store.url} yet", hint="Make one: `strata backup full`.")
 
+    def _summary(self, backup: BackupMetadata) -> BackupSummary:
+        return BackupSummary(
+            backup_id=backup.backup_id,
+            backup_type=backup.backup_type,
+            generation=backup.generation,
+            created_at=backup.created_at,
+            store_url=backup.store_url,
+            fingerprint_key_id=backup.fingerprint_key_id,
+            tiers=tuple(
+                TierSummary(
+                    tier=content.tier,
+                    patterns=content.patterns,
+                    records=content.records,
+                    logical_bytes=content.logical_bytes,
+                    stack=tuple(self._refs.setdefault(ref.digest, ref) for ref in content.stack),  # shared by many
+                )
+                for content in backup.tiers
+            ),
+        )
+
     def _parse(self, name: str, data: bytes) -> BackupMetadata:
         body, key_id, signature = _open(name, data)
         try:
@@ -148,7 +205,7 @@ def _open(name: str, data: bytes) -> tuple[bytes, str, bytes]:
     """The manifest's body, its signing key's id and the signature; every byte of the file must be as it was written."""
     try:
         document = json.loads(data)
-        body, seal, version = _canonical(document["manifest"]), document["signature"], document["manifest"]["format"]
+        body, seal, version = canonical(document["manifest"]), document["signature"], document["manifest"]["format"]
         key_id, signature = str(seal["key_id"]), base64.b64decode(seal["ed25519"], validate=True)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise IntegrityError(f"the manifest {name} is damaged: it is not the document that was written") from None
@@ -160,9 +217,5 @@ def _open(name: str, data: bytes) -> tuple[bytes, str, bytes]:
 
 
 def _whole(body: bytes, key_id: str, signature: bytes) -> bytes:
-    seal = _canonical({"ed25519": base64.b64encode(signature).decode(), "key_id": key_id})
+    seal = canonical({"ed25519": base64.b64encode(signature).decode(), "key_id": key_id})
     return b'{"manifest":' + body + b',"signature":' + seal + b"}\n"
-
-
-def _canonical(document: object) -> bytes:
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()

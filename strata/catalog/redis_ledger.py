@@ -219,6 +219,22 @@ class RedisLedger:
             fields = cast("dict[bytes, bytes]", self._redis.hgetall(_progress_key(run_id)))
         return {field.decode(): Progress.model_validate_json(value) for field, value in fields.items()}
 
+    def mark(self, run_id: str, mark: str) -> None:
+        with _reachable(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(_marks_key(run_id), mark)
+            pipe.expire(_marks_key(run_id), _KEEP)
+            pipe.execute()
+
+    def marks(self, run_id: str) -> frozenset[str]:
+        with _reachable():
+            found = cast("set[bytes]", self._redis.smembers(_marks_key(run_id)))
+        return frozenset(mark.decode() for mark in found)
+
+    def clock_ms(self) -> float:
+        with _reachable():
+            seconds, microseconds = self._redis.time()
+        return seconds * 1000 + microseconds / 1000
+
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         answer = self._call(_RESENT, run_id, int(after_seconds * 1000))
         return int(answer[1]) if answer[0] == "resent" else None
@@ -287,6 +303,10 @@ def _rows_key(run_id: str) -> str:
 
 def _progress_key(run_id: str) -> str:
     return f"strata:run:{run_id}:progress"
+
+
+def _marks_key(run_id: str) -> str:
+    return f"strata:run:{run_id}:marks"
 
 
 def _milliseconds(moment: datetime) -> int:

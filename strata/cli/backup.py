@@ -9,7 +9,7 @@ import click
 
 from strata.cli.output import Output, common_options
 from strata.errors import KeyringError
-from strata.model.tier import BackupType
+from strata.model.backup_type import BackupType
 
 if TYPE_CHECKING:
     from strata.settings import Settings
@@ -20,22 +20,40 @@ if TYPE_CHECKING:
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
+@click.option("--fresh", is_flag=True, help="Build on nothing that is there: write a fresh base.")
 @common_options
-def backup_command(output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool) -> None:
-    """Back up all configured tiers together. TYPE is `full`."""
-    from strata.planning.backup import checked_type, new_run_id
+def backup_command(
+    output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool, dry_run: bool, fresh: bool
+) -> None:
+    """Back up all configured tiers together.
+
+    TYPE is `full` (everything is read; only what the store does not hold is written), `incremental` (what changed
+    since the last backup), `differential` (since the last full one), `snapshot` or `emergency` (the keys that matter
+    most, STRATA_PATTERNS; an emergency waits for nothing and goes on without a tier that is down).
+    """
+    from strata.planning.backup import new_run_id
     from strata.settings import load_settings
 
-    kind = checked_type(BackupType(backup_type))
+    kind = BackupType(backup_type)
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
-    if local:
-        _here(output, settings, kind, run_id)
+    if dry_run:
+        _plan(output, settings, kind, run_id, fresh=fresh)
+    elif local:
+        _here(output, settings, kind, run_id, fresh=fresh)
     else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, wait=wait)
+        _through_workers(output, settings, kind, run_id, timeout if wait else None, wait=wait, fresh=fresh)
 
 
-def _here(output: Output, settings: Settings, kind: BackupType, run_id: str) -> None:
+def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
+    from strata.cli.summary import show_plan
+    from strata.wiring import Wiring
+
+    show_plan(output, Wiring(settings).local_manager.planner.decide(kind, run_id, fresh=fresh))
+
+
+def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import here
     from strata.engine.local import backup_here
@@ -43,18 +61,25 @@ def _here(output: Output, settings: Settings, kind: BackupType, run_id: str) -> 
 
     manager = Wiring(settings).local_manager
     title = f"Backup {run_id} ({kind}, in this process)"
-    show_made(output, here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id)))
+    show_made(output, here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh)))
 
 
 def _through_workers(
-    output: Output, settings: Settings, kind: BackupType, run_id: str, timeout: float | None, *, wait: bool
+    output: Output,
+    settings: Settings,
+    kind: BackupType,
+    run_id: str,
+    timeout: float | None,
+    *,
+    wait: bool,
+    fresh: bool,
 ) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import follow
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
-    enqueue_backup(sender(settings), kind, run_id)
+    enqueue_backup(sender(settings), kind, run_id, fresh=fresh)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

@@ -67,7 +67,7 @@ def _show_backups(output: Output, backups: list[BackupMetadata], unreadable: lis
         output.say("There is no backup yet.")
         output.note("Make one: strata backup full")
         return
-    numbers = ("records", "logical", "stored", "ratio")
+    numbers = ("records", "logical", "added", "ratio")
     table = plain_table("id", "type", "made", "age", "tiers", *numbers, "store", right=("age", *numbers))
     table.collapse_padding = True  # ten columns fit into a hundred characters
     ids = [backup.backup_id for backup in backups]
@@ -80,8 +80,8 @@ def _show_backups(output: Output, backups: list[BackupMetadata], unreadable: lis
             _tiers(backup),
             f"{backup.records:,}",
             size(backup.logical_bytes),
-            size(backup.stored_bytes),
-            ratio(backup.logical_bytes, backup.stored_bytes),
+            size(backup.added_bytes),
+            ratio(backup.logical_bytes, backup.added_bytes),
             backup.storage_tier.value,
         )
     if backups:
@@ -130,6 +130,8 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
                 ("store", f"{manifest.storage_tier.upper()}, {manifest.store_url}"),
                 ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
                 ("parent", manifest.parent or "none: it stands alone"),
+                ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:.1f} ms between the cuts"),
+                ("reasons", "; ".join(manifest.reasons) or "as usual"),
                 ("stages", stage_words(manifest)),
                 ("written by", f"{manifest.written_by}, format {manifest.format}"),
             ]
@@ -146,7 +148,10 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
 def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str, Any]]:
     cut = ", ".join(f"{name} {_plain(value)}" for name, value in content.cut.items() if value not in (None, ""))
     layers = [
-        (f"{layer.kind} layer", f"{layer.layer_id}: {len(layer.objects)} objects, {size(layer.stored_bytes)}")
+        (
+            f"{layer.kind} layer",
+            f"{layer.layer_id}: {layer.records:,} records, {layer.tombstones:,} tombstones, {size(layer.stored_bytes)}",
+        )
         for layer in content.stack
     ]
     told = [(name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name != "tables"]

@@ -86,6 +86,8 @@ class Watch:
 
 def _backup_lines(sight: Sight) -> Iterator[Line]:
     plan = BackupPlan.model_validate_json(sight.run.plan)
+    if baselines := sight.of(Stage.BASELINE):
+        yield _line(Stage.BASELINE, baselines)
     for part in plan.included:
         yield _collect_line(sight, part.tier)
     merged = sight.results.get((Stage.MERGE, ""))

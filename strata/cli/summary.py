@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from strata.cli.output import Output, facts, plain_table, ratio, seconds, size
 from strata.model.manifest import BackupMetadata, TierContent
+from strata.model.plan import BackupPlan
 from strata.model.run import Stage
 from strata.model.tier import Tier
 
@@ -24,9 +25,13 @@ def backup_document(backup: BackupMetadata) -> dict[str, Any]:
         "store_url": backup.store_url,
         "key_id": backup.key_id,
         "parent": backup.parent,
+        "generation": backup.generation,
+        "reasons": list(backup.reasons),
+        "skew_ms": backup.skew_ms,
         "records": backup.records,
         "logical_bytes": backup.logical_bytes,
-        "stored_bytes": backup.stored_bytes,
+        "added_bytes": backup.added_bytes,
+        "stored_bytes": backup.stacked_bytes,
         "tiers": [_tier_document(content) for content in backup.tiers],
         "seconds": backup.seconds,
     }
@@ -37,24 +42,51 @@ def show_made(output: Output, backup: BackupMetadata) -> None:
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
     output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
+    for reason in backup.reasons:
+        output.note(reason)
     output.show(tier_table(backup))
     output.show(facts([("store", backup.store_url), ("stages", stage_words(backup))]))
     output.document(backup_document(backup))
+
+
+def show_plan(output: Output, plan: BackupPlan) -> None:
+    """What a backup would do, and why."""
+    rows = [
+        ("type", plan.backup_type.value),
+        ("store", f"{plan.storage_tier.upper()}, {plan.store_url}"),
+        ("parent", plan.parent or "none: it stands alone"),
+        ("reasons", "; ".join(plan.reasons) or "as usual"),
+    ]
+    output.show(facts(list(rows)))
+    table = plain_table("tier", "keys", "compared with", "reads", wrap=("keys",))
+    for tier in plan.tiers:
+        if tier.layer_id is None:
+            table.add_row(tier.tier.label, "-", "-", f"nothing: {tier.reason}")
+        else:
+            reads = "everything" if tier.thorough else "what changed"
+            table.add_row(
+                tier.tier.label, ", ".join(tier.patterns), tier.parent or "nothing: it is stored whole", reads
+            )
+    output.show(table)
+    output.note("Nothing was done.")
+    output.document(plan.model_dump(mode="json", exclude={"wrapped_key"}))
 
 
 def tier_table(backup: BackupMetadata) -> Table:
     """What each tier holds; one that was left out says why."""
     from rich.text import Text
 
-    numbers = ("records", "logical", "stored", "ratio")
-    table = plain_table("tier", *numbers, "", right=numbers, wrap=("",))
+    numbers = ("records", "logical", "stored", "ratio", "added")
+    table = plain_table("tier", *numbers, "against its parent", right=numbers, wrap=("against its parent",))
     for content in backup.tiers:
         if content.included:
-            table.add_row(content.tier.label, *_numbers(content.records, *_bytes(content)))
+            added = size(_added(content, backup.backup_id))
+            row = _numbers(content.records, content.logical_bytes, content.stacked_bytes)
+            table.add_row(content.tier.label, *row, added, _changes(content))
         else:
-            table.add_row(content.tier.label, "-", "-", "-", "-", Text(f"left out: {content.reason}", "yellow"))
-    total = _numbers(backup.records, backup.logical_bytes, backup.stored_bytes)
-    table.add_row("all", *total, style="bold")
+            table.add_row(content.tier.label, *"-----", Text(f"left out: {content.reason}", "yellow"))
+    total = _numbers(backup.records, backup.logical_bytes, backup.stacked_bytes)
+    table.add_row("all", *total, size(backup.added_bytes), style="bold")
     return table
 
 
@@ -66,19 +98,30 @@ def stage_words(backup: BackupMetadata) -> str:
 
 
 def _tier_document(content: TierContent) -> dict[str, Any]:
-    logical, stored = _bytes(content)
     return {
         "tier": content.tier.value,
         "included": content.included,
         "reason": content.reason,
         "records": content.records,
-        "logical_bytes": logical,
-        "stored_bytes": stored,
+        "logical_bytes": content.logical_bytes,
+        "stored_bytes": content.stacked_bytes,
+        "layers": len(content.stack),
+        "parent": content.parent,
+        "changes": content.changes.model_dump() if content.changes else None,
     }
 
 
-def _bytes(content: TierContent) -> tuple[int, int]:
-    return sum(layer.logical_bytes for layer in content.stack), sum(layer.stored_bytes for layer in content.stack)
+def _added(content: TierContent, backup_id: str) -> int:
+    return sum(layer.stored_bytes for layer in content.stack if layer.backup_id == backup_id)
+
+
+def _changes(content: TierContent) -> str:
+    """`12 changed, 3 new, 1 gone` against the parent; nothing where there was none."""
+    changes = content.changes
+    if changes is None:
+        return "whole"
+    counts = {"changed": changes.changed, "new": changes.new, "gone": changes.gone, "drifted": changes.drift or 0}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "no change"
 
 
 def _numbers(records: int, logical: int, stored: int) -> tuple[str, str, str, str]:

@@ -10,9 +10,11 @@ import click
 
 from strata.cli.output import Output, common_options, size
 from strata.errors import IntegrityError
+from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.survey import Damage
+    from strata.model.layer import StoredObject
     from strata.model.manifest import BackupMetadata
     from strata.model.run import Progress
 
@@ -41,16 +43,16 @@ def verify_command(output: Output, backup: str) -> None:
 
     wiring = Wiring(load_settings())
     manifest = wiring.metadata.resolve(backup)
-    objects = [stored for layer in manifest.layers for stored in layer.objects]
+    objects = wiring.restorer.objects(manifest, tuple(Tier))
     with _shown(output, f"Verifying {manifest.backup_id}", len(objects)) as report:
         damages = wiring.restorer.damaged(manifest, report)
     if damages:
         raise BackupDamaged(manifest.backup_id, damages, len(objects))
     output.say(
         f"Backup [bold]{manifest.backup_id}[/] is whole: {len(objects)} objects, {manifest.records:,} records, "
-        f"{size(manifest.stored_bytes)} read back and proved."
+        f"{size(sum(stored.size for _, stored in objects))} read back and proved."
     )
-    output.document(_as_document(manifest, len(objects)))
+    output.document(_as_document(manifest, [stored for _, stored in objects]))
 
 
 @contextmanager
@@ -69,11 +71,11 @@ def _shown(output: Output, title: str, total: int) -> Iterator[Callable[[Progres
         yield lambda progress: bar.update(task, completed=progress.objects)
 
 
-def _as_document(manifest: BackupMetadata, objects: int) -> dict[str, Any]:
+def _as_document(manifest: BackupMetadata, objects: list[StoredObject]) -> dict[str, Any]:
     return {
         "backup_id": manifest.backup_id,
         "whole": True,
-        "objects": objects,
+        "objects": len(objects),
         "records": manifest.records,
-        "stored_bytes": manifest.stored_bytes,
+        "stored_bytes": sum(stored.size for stored in objects),
     }

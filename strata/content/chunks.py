@@ -36,6 +36,11 @@ CHUNK_INDEX_SCHEMA: Final = pa.schema(
 )
 """Rows of a chunk index: the pack's object name, and the block in it that is the chunk."""
 
+KNOWN_CHUNK_SCHEMA: Final = pa.schema(
+    [pa.field("id", pa.binary(32), nullable=False), pa.field("layer", pa.uint32(), nullable=False)]
+)
+"""Rows of a list of chunks that a store holds already: the id, and the number of a layer that has it."""
+
 
 class Chunker:
     """Cuts byte streams into chunks and names them."""

@@ -1,64 +1,77 @@
-"""The index: keys and fingerprints without the values, sorted by key hash.
+"""The index: keys and fingerprints without the values, sorted by key hash; read and brought together range by range.
 
-The collector leaves one index part for each raw segment. `merged_index` brings the parts of a tier together, one
-range of key hashes after the other, so that memory depends on the range and not on how many keys there are.
+The collector leaves one index part for each raw segment. Parts are worked on one range of key hashes after the other,
+so that memory depends on the range and not on how many keys there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from strata.content.fingerprint import Fingerprinter
+from strata.content.fingerprint import Hashes
 
-RANGE_ROWS: Final = 500_000
-"""Rows brought together at a time: about 60 MB with their keys."""
+RANGE_ROWS: Final = 250_000
+"""Rows brought together at a time: about 40 MB with their keys."""
 
 INDEX_BLOCK_ROWS: Final = 8192
 """Rows of an index part's block: what a range reads too much of at each end."""
 
-INDEX_SCHEMA: Final = pa.schema(
+NOWHERE: Final = 0xFFFF_FFFF
+"""The segment of a row that was not written anywhere: it is as the baseline has it."""
+
+LISTED_SCHEMA: Final = pa.schema(
     [
         pa.field("key_hash", pa.uint64(), nullable=False),
         pa.field("fingerprint", pa.binary(16), nullable=False),
         pa.field("namespace", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("key", pa.large_binary(), nullable=False),
-        pa.field("segment", pa.uint32(), nullable=False),
+        pa.field("size", pa.uint64(), nullable=False),
+        pa.field("mark", pa.binary(16)),
     ]
 )
-"""Rows of a layer's index, sorted by `key_hash`."""
+"""What is known of a record without its value: also the rows of a baseline, sorted by `key_hash`."""
 
-PART_SCHEMA: Final = INDEX_SCHEMA.append(pa.field("row", pa.uint32(), nullable=False))
-"""Rows of an index part: also the row's number in its raw segment."""
+INDEX_SCHEMA: Final = LISTED_SCHEMA.append(pa.field("segment", pa.uint32(), nullable=False)).append(
+    pa.field("tombstone", pa.bool_(), nullable=False)
+)
+"""Rows of a layer's index, sorted by `key_hash`; of tombstones too."""
 
-
-def index_part(records: Sequence[pa.Table], fingerprinter: Fingerprinter, segment: int) -> pa.Table:
-    """The index part of one raw segment (tables with namespace, key and fingerprint), sorted by key hash."""
-    rows = pa.concat_tables(
-        [table.select(["namespace", "key", "fingerprint"]) for table in records]
-    ).unify_dictionaries()
-    hashes = fingerprinter.key_hashes(rows)
-    order = np.argsort(hashes, kind="stable")
-    columns = [
-        pa.array(hashes[order]),
-        *(rows[name].take(pa.array(order)) for name in ("fingerprint", "namespace", "key")),
-        pa.array(np.full(len(order), segment, np.uint32)),
-        pa.array(order.astype(np.uint32)),
+PART_SCHEMA: Final = pa.schema(
+    [
+        *LISTED_SCHEMA,
+        pa.field("segment", pa.uint32(), nullable=False),
+        pa.field("row", pa.uint32(), nullable=False),
+        pa.field("turn", pa.uint64(), nullable=False),
+        pa.field("claim", pa.uint8(), nullable=False),
     ]
-    return pa.table(columns, PART_SCHEMA)
+)
+"""Rows of an index part: also the row's number in its raw segment, its turn among all rows read of the tier, and what
+the source claims of it."""
+
+READ, CLAIMED, UNREAD = 0, 1, 2
+"""Claims: read; read, though the source would have called it unchanged; not read, for the source calls it unchanged
+(its fingerprint and size are then zeros)."""
+
+
+def in_hash_order(listed: Sequence[pa.Table]) -> pa.Table:
+    """Rows of `PART_SCHEMA` as one table, sorted by key hash."""
+    rows = pa.concat_tables(listed).unify_dictionaries()
+    return rows.take(pa.array(np.argsort(rows["key_hash"].to_numpy(), kind="stable")))
 
 
 @dataclass(frozen=True)
-class PartBlocks:
-    """One index part: how many rows, the key hash each block begins with, and how to read a block."""
+class SortedRows:
+    """Rows sorted by key hash in blocks: how many, the key hash each block begins with, and how to read a block."""
 
     rows: int
-    firsts: npt.NDArray[np.uint64]
+    firsts: Hashes
     read: Callable[[int], pa.Table]
 
     def between(self, low: int, high: int) -> Iterator[pa.Table]:
@@ -74,40 +87,79 @@ class PartBlocks:
             if last > first:
                 yield table.slice(first, last - first)
 
+    @classmethod
+    def chained(cls, parts: Sequence[SortedRows]) -> SortedRows:
+        """Several that follow each other in order, as one."""
+        ends = np.cumsum([len(part.firsts) for part in parts])
 
-def merged_index(parts: Sequence[PartBlocks], dropped: dict[int, list[int]]) -> Iterator[pa.Table]:
-    """The index of all parts, in order of key hash, each key once, in tables of about RANGE_ROWS.
+        def read(number: int) -> pa.Table:
+            at = int(np.searchsorted(ends, number, "right"))
+            return parts[at].read(number - int(ends[at - 1] if at else 0))
 
-    A key that was read twice (SCAN promises "at least once") counts as read last; the rows it loses are added to
-    `dropped`, by segment.
+        firsts = np.concatenate([np.empty(0, np.uint64), *(part.firsts for part in parts)])
+        return cls(sum(part.rows for part in parts), firsts, read)
+
+
+def ranges(*rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of key hashes (low, high) that hold about RANGE_ROWS each, when so many rows are spread over all."""
+    count = max(1, -(-sum(rows) // RANGE_ROWS))
+    edges = [(number << 64) // count for number in range(count + 1)]
+    yield from zip(edges, edges[1:], strict=False)
+
+
+def together(
+    parts: Sequence[SortedRows], schema: pa.Schema, low: int, high: int
+) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The rows of all parts in a range, in no order, and the number of the part each is from."""
+    found, origin = [schema.empty_table()], [np.empty(0, np.int64)]
+    for number, part in enumerate(parts):
+        for table in part.between(low, high):
+            found.append(table)
+            origin.append(np.full(table.num_rows, number, np.int64))
+    return pa.concat_tables(found).unify_dictionaries(), np.concatenate(origin)
+
+
+def last_of_each_key(rows: pa.Table, rank: npt.NDArray[Any]) -> tuple[Hashes, Hashes]:
+    """Of rows with the same key the one of highest rank: (kept, lost) row numbers.
+
+    The kept ones are in order of key hash.
     """
-    total = sum(part.rows for part in parts)
-    ranges = max(1, -(-total // RANGE_ROWS))
-    edges = [(number << 64) // ranges for number in range(ranges + 1)]
-    for low, high in zip(edges, edges[1:], strict=False):
-        found = [table for part in parts for table in part.between(low, high)]
-        if found:
-            yield _unique(pa.concat_tables(found).unify_dictionaries(), dropped)
+    hashes = rows["key_hash"].to_numpy()
+    order = np.lexsort((rank, hashes)).astype(np.uint64)
+    ordered = hashes[order]
+    repeated = np.flatnonzero(ordered[:-1] == ordered[1:])
+    if not len(repeated):
+        return order, np.empty(0, np.uint64)
+    same = _same_keys(rows, order[repeated], order[repeated + 1])
+    lost = repeated[same]
+    if not same.all():  # two keys share a hash, which happens once in billions: these are looked at one by one
+        odd = np.unique(ordered[repeated[~same]])
+        lost = lost[~np.isin(ordered[lost], odd)]
+        for value in odd:
+            first, last = (int(np.searchsorted(ordered, value, side)) for side in ("left", "right"))
+            lost = np.concatenate((lost, _overtaken(rows, order, range(first, last))))
+    return np.delete(order, lost), order[lost]
 
 
-def _unique(rows: pa.Table, dropped: dict[int, list[int]]) -> pa.Table:
-    hashes, segment, row = (rows[name].to_numpy() for name in ("key_hash", "segment", "row"))
-    order = np.lexsort((row, segment, hashes))
-    hashes = hashes[order]
-    repeated = np.flatnonzero(hashes[:-1] == hashes[1:])
-    if len(repeated):
-        losers = [at for at in repeated.tolist() if _comes_again(rows, hashes, order, at)]
-        for at in losers:
-            dropped.setdefault(int(segment[order[at]]), []).append(int(row[order[at]]))
-        order = np.delete(order, losers)
-    return rows.take(pa.array(order)).select(INDEX_SCHEMA.names)
+def _overtaken(rows: pa.Table, order: Hashes, places: range) -> npt.NDArray[np.int64]:
+    """Of rows that share a hash, the places of those whose key comes again later."""
+    last = {_key(rows, int(order[place])): place for place in places}
+    return np.array([place for place in places if last[_key(rows, int(order[place]))] != place], np.int64)
 
 
-def _comes_again(rows: pa.Table, hashes: npt.NDArray[np.uint64], order: npt.NDArray[np.int64], at: int) -> bool:
-    """Whether the key at this place stands again further on; between the two may be others, for 64 bits collide."""
-    following = range(at + 1, int(np.searchsorted(hashes, hashes[at], "right")))
-    return any(_same_key(rows, order[at], order[later]) for later in following)
+def _key(rows: pa.Table, row: int) -> tuple[str, bytes]:
+    return rows["namespace"][row].as_py(), rows["key"][row].as_py()
 
 
-def _same_key(rows: pa.Table, one: int, other: int) -> bool:
-    return all(rows[name][int(one)].as_py() == rows[name][int(other)].as_py() for name in ("namespace", "key"))
+def _same_keys(rows: pa.Table, one: Hashes, other: Hashes) -> npt.NDArray[np.bool_]:
+    return same_keys(rows.take(pa.array(one)), rows.take(pa.array(other)))
+
+
+def same_keys(one: pa.Table, other: pa.Table) -> npt.NDArray[np.bool_]:
+    """Whether rows of two tables, taken in pairs, have the same namespace and key."""
+    equal = pc.and_(
+        pc.equal(one["key"], other["key"]),
+        pc.equal(one["namespace"].cast(pa.string()), other["namespace"].cast(pa.string())),
+    )
+    found: npt.NDArray[np.bool_] = equal.to_numpy()
+    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Full, Queue
 from typing import Final
 
-from strata.model.record import LargeValue, SourceItem
+from strata.model.record import Claimed, LargeValue, SourceItem
 
 _ITEMS: Final = 3
 _LOOK_SECONDS: Final = 0.5
@@ -41,7 +41,7 @@ def ahead(items: Iterator[SourceItem]) -> Iterator[Iterator[SourceItem]]:
 def _items(queue: Queue[SourceItem | _End], consumed: threading.Semaphore) -> Iterator[SourceItem]:
     while not isinstance(item := queue.get(), _End):
         yield item
-        if isinstance(item, LargeValue):
+        if _streams(item):
             consumed.release()
     if item.error is not None:
         raise item.error
@@ -54,7 +54,7 @@ def _read(
     try:
         for item in items:
             _hand_over(queue, item, stop)
-            while isinstance(item, LargeValue) and not stop.is_set() and not consumed.acquire(timeout=_LOOK_SECONDS):
+            while _streams(item) and not stop.is_set() and not consumed.acquire(timeout=_LOOK_SECONDS):
                 continue
             if stop.is_set():
                 break
@@ -72,3 +72,8 @@ def _hand_over(queue: Queue[SourceItem | _End], item: SourceItem | _End, stop: t
         except Full:
             continue
         return
+
+
+def _streams(item: SourceItem) -> bool:
+    """Whether the item's bytes come from the source only as they are used."""
+    return isinstance(item.item if isinstance(item, Claimed) else item, LargeValue)

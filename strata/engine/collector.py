@@ -2,55 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from queue import Empty, Queue
+from typing import Any, Final
 
 from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
+from strata.engine.known import ChunkShelf, KnownState
+from strata.engine.meeting import Meeting
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
 from strata.memory import give_back_freed_memory
-from strata.model.plan import BackupPlan
-from strata.model.ticket import Collected
+from strata.model.backup_type import RULES, Manner
+from strata.model.plan import BackupPlan, TierPlan
+from strata.model.ticket import Baselined, Collected, KnownChunks
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import Keyring
-from strata.sources.port import StateSource
+from strata.sources.port import Reading, Session, StateSource
+
+PATIENCE: Final = 10.0
+"""Seconds that a stubborn backup waits for a tier."""
 
 
 class DataCollector:
     """Reads tiers through their sources."""
 
-    def __init__(self, sources: Mapping[Tier, StateSource], spool: Spool, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        sources: Mapping[Tier, StateSource],
+        spool: Spool,
+        keyring: Keyring,
+        patience: float = PATIENCE,
+        timestamps: Sequence[str] = (),
+    ) -> None:
         self._sources = sources
         self._spool = spool
         self._keyring = keyring
+        self._patience, self._timestamps = patience, timestamps
 
-    def collect(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Collected:
-        """Read the tier's scope whole; a tier that cannot be read raises SourceError, it never counts as empty."""
-        secret = self._keyring.fingerprint_key(plan.fingerprint_key_id).secret
+    def collect(
+        self,
+        plan: BackupPlan,
+        tier: Tier,
+        baseline: Baselined | None,
+        chunks: KnownChunks | None,
+        meeting: Meeting,
+        attempt: Attempt,
+    ) -> Collected:
+        """Read the tier's scope; a tier that cannot be read raises SourceError, it never counts as empty.
+
+        A stubborn backup goes on without such a tier, and without one that takes too long: its ticket says why.
+        """
+        work = partial(self._collect, plan, tier, baseline, chunks, meeting)
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:
+            return _stubbornly(work, tier, self._patience, attempt)
+        return work(attempt)
+
+    def _collect(
+        self,
+        plan: BackupPlan,
+        tier: Tier,
+        baseline: Baselined | None,
+        chunks: KnownChunks | None,
+        meeting: Meeting,
+        attempt: Attempt,
+    ) -> Collected:
+        secret, run_id = self._keyring.fingerprint_key(plan.fingerprint_key_id).secret, plan.backup_id
+        fingerprinter = Fingerprinter(secret)
+        reading = Reading.EVERYTHING if plan.tier(tier).thorough else Reading.CHANGES
+        known = (
+            KnownState(self._spool, run_id, baseline, reading, fingerprinter.hash_keys, self._timestamps)
+            if baseline
+            else None
+        )
         assembly = TierAssembly(
             tier,
             plan.layer_id(tier),
             plan.segment_bytes,
             self._spool,
-            Fingerprinter(secret),
+            fingerprinter,
             Chunker(derive(secret, b"chunk")),
+            ChunkShelf(self._spool, run_id, chunks),
+            known,
             attempt,
         )
-        with naming_tier(tier), source_of(self._sources, tier).connect() as session:
-            cut = session.cut()
+        with naming_tier(tier), self._session(tier, meeting) as session:
+            cut = _cut(session, plan.tier(tier), meeting)
             try:
-                with ahead(session.read(plan.tier(tier).scope)) as items:
+                with ahead(session.read(plan.tier(tier).scope, known)) as items:
                     for item in items:
                         assembly.add(item)
                 return assembly.finish(cut, session.describe())
             finally:
                 assembly.abort()
                 give_back_freed_memory(assembly.logical_bytes)
+
+    @contextmanager
+    def _session(self, tier: Tier, meeting: Meeting) -> Iterator[Session]:
+        """An open session; where it cannot be opened, the other tiers need not wait for this one."""
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(source_of(self._sources, tier).connect())
+            except BaseException:
+                meeting.arrive(tier)
+                raise
+            yield session
+
+
+def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> dict[str, Any]:
+    """Take the tier's cut together with the others'; `at_ms` is when, by the clock that all workers share."""
+    with meeting.cutting(tier.tier):
+        before = meeting.ledger.clock_ms()
+        cut = session.cut(tier.scope)
+        after = meeting.ledger.clock_ms()
+    return {**cut, "at_ms": round((before + after) / 2, 3)}
+
+
+def _stubbornly(work: Callable[[Attempt], Collected], tier: Tier, patience: float, attempt: Attempt) -> Collected:
+    """The ticket, or one that says why there is nothing: the tier failed, or took longer than so many seconds."""
+    inner, done = attempt.sibling(), Queue[Collected | BaseException]()
+
+    def run() -> None:
+        try:
+            done.put(work(inner))
+        except BaseException as error:  # noqa: BLE001 - raised or told below
+            done.put(error)
+
+    threading.Thread(target=run, name=f"collect {tier}", daemon=True).start()
+    try:
+        outcome = done.get(timeout=patience)
+    except Empty:
+        inner.lose()  # whatever it still does ends at its next report
+        return _missing(tier, f"{tier.label} was not read within {patience:g} s")
+    if isinstance(outcome, SourceError | SettingError):
+        return _missing(tier, outcome.sentence)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _missing(tier: Tier, why: str) -> Collected:
+    return Collected(
+        tier=tier, objects=(), index_parts=(), description="", cut={}, records=0, logical_bytes=0, missing=why
+    )
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,28 +14,40 @@ from blake3 import blake3
 from strata import __version__
 from strata.clock import Clock
 from strata.content.blocks import decode_block, encode_block, first_key, in_key_order, split_rows
-from strata.content.fingerprint import EMPTY_CHECKSUM, add_checksums, checksum
-from strata.content.index import PART_SCHEMA, PartBlocks, merged_index
+from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
 from strata.content.proof import Prover
-from strata.engine.assembly import write_sorted
+from strata.engine.details import seal_details
+from strata.engine.layers import LayerReader
+from strata.engine.merger import Merger
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool, SpoolWriter
-from strata.engine.verifier import LayerReader, Verifier
+from strata.engine.survey import VERIFY_THREADS, Damage, survey, survey_presence
+from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectExists
-from strata.model.layer import Layer, LayerKind, ObjectKind, StoredObject
+from strata.model.backup_type import RULES, Reads
+from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, TierContent
-from strata.model.plan import BackupPlan
+from strata.model.plan import BackupPlan, TierPlan
 from strata.model.record import RECORD_SCHEMA
 from strata.model.run import Progress
-from strata.model.ticket import Collected, Compressed, Merged, Sealed, Spooled, Stored, TierMerged, Unit, Verified
+from strata.model.ticket import (
+    Baselined,
+    Collected,
+    Compressed,
+    Merged,
+    Sealed,
+    Spooled,
+    Stored,
+    TierMerged,
+    Unit,
+    Verified,
+)
 from strata.model.tier import Tier
 from strata.seal.compression import CompressionService
 from strata.seal.encryption import derive
-from strata.seal.frame import Compression, FrameKey, FrameReader, FrameWriter
+from strata.seal.frame import Compression, FrameKey, FrameReader
 from strata.seal.keyring import Keyring
 from strata.storage.port import ObjectStore
-
-VERIFY_THREADS: Final = 2
 
 
 class BackupCreator:
@@ -45,9 +56,12 @@ class BackupCreator:
     def __init__(self, spool: Spool, store: ObjectStore, keyring: Keyring, clock: Clock) -> None:
         self._spool, self._store, self._keyring, self._clock = spool, store, keyring, clock
 
-    def merge(self, plan: BackupPlan, collected: Sequence[Collected], attempt: Attempt) -> Merged:
-        """Bring the tiers together: build each tier's index, and decide which rows are kept."""
-        return Merged(tiers=tuple(self._merge_tier(plan, tier, attempt) for tier in collected))
+    def merge(
+        self, plan: BackupPlan, collected: Sequence[Collected], baselines: Mapping[Tier, Baselined], attempt: Attempt
+    ) -> Merged:
+        """Bring the tiers together: compare each with its baseline, build its index, decide which rows are kept."""
+        fingerprinter = Fingerprinter(self._fingerprint_secret(plan))
+        return Merger(self._spool, fingerprinter, plan, attempt).merge(collected, baselines)
 
     def compress(self, plan: BackupPlan, merged: Merged, spooled: Spooled, attempt: Attempt) -> Compressed:
         """Compress a unit block by block; a segment's records are sorted by key first, which saves bytes."""
@@ -55,14 +69,13 @@ class BackupCreator:
         service = CompressionService(plan.zstd_level)
         unit, name = spooled.unit, attempt.name("object")
         with self._spool.begin(plan.backup_id, name, (unit.kind, unit.seq), Compression.ZSTD) as writer:
+            lost = set(self._lost(plan, merged, unit))
             if unit.kind is ObjectKind.SEGMENT:
-                rows, raw, summed = self._compress_records(plan, merged, spooled, frame, service, writer)
+                done = self._compress_records(frame, lost, service, writer)
             else:
-                rows, raw, summed = spooled.rows, spooled.raw_bytes, spooled.checksum
-                for number, block in enumerate(frame.blocks):
-                    writer.add(service.compress(frame.read(number)), block.raw_length, block.rows, block.first)
+                done = self._compress_blocks(spooled, frame, lost, service, writer)
             writer.commit()
-        return Compressed(unit=unit, name=name, rows=rows, raw_bytes=raw, checksum=summed)
+        return Compressed(unit=unit, name=name, **done)
 
     def encrypt(self, plan: BackupPlan, compressed: Compressed, attempt: Attempt) -> Sealed:
         """Seal a unit under the backup's data key: these are the bytes that will be stored."""
@@ -98,7 +111,7 @@ class BackupCreator:
         except ObjectExists:
             if blake3(self._store.get(stored.name)).hexdigest() != stored.digest:
                 raise
-        return Stored(unit=sealed.unit, stored=stored, checksum=sealed.checksum)
+        return Stored(unit=sealed.unit, stored=stored, checksum=sealed.checksum, chunked=sealed.chunked)
 
     def verify(self, plan: BackupPlan, merged: Merged, stored: Sequence[Stored], attempt: Attempt) -> Verified:
         """Read every object back from the store and prove it against what was collected."""
@@ -106,8 +119,7 @@ class BackupCreator:
         if missing:
             raise IntegrityError(f"{len(missing)} objects of {plan.backup_id} were never stored: {min(missing)}")
         work = [(plan.layer_id(one.unit.tier), one.stored) for one in stored]
-        reader = LayerReader(self._store, self._keyring)
-        prove_all(Verifier(reader, self._store, self._fingerprint_secret(plan)), work, attempt.report)
+        prove_all(self._verifier(plan), work, attempt.report)
         for tier in merged.tiers:
             prove_sums(tier, stored)
         return Verified(
@@ -116,32 +128,56 @@ class BackupCreator:
             bytes=sum(s.stored.size for s in stored),
         )
 
+    def verify_inherited(self, plan: BackupPlan, layers: Sequence[Layer], attempt: Attempt) -> list[Damage]:
+        """Look at every object that the backup takes over from others; those that are not what was written.
+
+        A backup that reads all of its sources also reads and proves these; any other looks that they are there.
+        """
+        work = [(layer.layer_id, stored) for layer in layers for stored in layer.objects]
+        if RULES[plan.backup_type].reads is Reads.EVERYTHING:
+            return survey(self._verifier(plan), work, attempt.report)
+        return survey_presence(self._store, [stored for _, stored in work])
+
+    def layer(
+        self, plan: BackupPlan, tier: TierMerged, stored: Sequence[Stored], borrows: Sequence[LayerRef]
+    ) -> Layer | None:
+        """The layer that this backup wrote of a tier; None where nothing changed."""
+        own = [one for one in stored if one.unit.tier is tier.tier]
+        if tier.stack and not own:
+            return None
+        objects = sorted((one.stored for one in own), key=lambda one: (list(ObjectKind).index(one.kind), one.seq))
+        return Layer(
+            format=FORMAT_VERSION,
+            layer_id=plan.layer_id(tier.tier),
+            backup_id=plan.backup_id,
+            tier=tier.tier,
+            kind=LayerKind.DELTA if tier.stack else LayerKind.BASE,
+            fingerprint_key_id=plan.fingerprint_key_id,
+            records=tier.kept,
+            tombstones=tier.tombstones,
+            chunked=sum(one.chunked for one in own),
+            logical_bytes=tier.kept_bytes,
+            objects=tuple(objects),
+            borrows=tuple(borrows),
+        )
+
     def manifest(
         self,
         plan: BackupPlan,
         collected: Sequence[Collected],
         merged: Merged,
-        stored: Sequence[Stored],
+        written: Sequence[LayerRef],
+        borrowed: Sequence[LayerRef],
         seconds: Mapping[str, float],
     ) -> BackupMetadata:
         """The manifest of a backup whose every object was verified."""
-        descriptions = {part.tier.value: self._spool.document(plan.backup_id, part.description) for part in collected}
-        cuts = {part.tier: part.cut for part in collected}
-        contents = tuple(
-            TierContent(
-                tier=tier.tier,
-                stack=self._stack(plan, tier.tier, merged, stored),
-                records=sum(part.records for part in merged.tiers if part.tier is tier.tier),
-                patterns=tier.patterns,
-                cut=cuts.get(tier.tier, {}),
-                reason=tier.reason,
-            )
-            for tier in plan.tiers
-        )
+        there = [part for part in collected if not part.missing]
+        descriptions = {part.tier.value: self._spool.document(plan.backup_id, part.description) for part in there}
         return BackupMetadata(
             format=FORMAT_VERSION,
             backup_id=plan.backup_id,
             backup_type=plan.backup_type,
+            generation=plan.generation,
             created_at=plan.created_at,
             recorded_at=self._clock.now(),
             storage_tier=plan.storage_tier,
@@ -149,65 +185,40 @@ class BackupCreator:
             key_id=plan.key_id,
             wrapped_key=plan.wrapped_key,
             fingerprint_key_id=plan.fingerprint_key_id,
-            parent=None,
-            tiers=contents,
+            parent=plan.parent,
+            reasons=plan.reasons,
+            tiers=tuple(_content(tier, collected, merged, written) for tier in plan.tiers),
+            borrowed=tuple(borrowed),
             seconds={name: round(value, 3) for name, value in seconds.items()},
             written_by=f"strata {__version__}",
             details=seal_details(self._data_key(plan), plan.backup_id, descriptions),
         )
 
-    def _merge_tier(self, plan: BackupPlan, tier: Collected, attempt: Attempt) -> TierMerged:
-        parts = [self._part(plan.backup_id, name) for name in tier.index_parts]
-        dropped: dict[int, list[int]] = {}
-        objects = list(tier.objects)
-        records = 0
-        for rows in merged_index(parts, dropped):
-            records += rows.num_rows
-            write_sorted(
-                rows,
-                ObjectKind.INDEX,
-                lambda part: part["key_hash"][0].as_py().to_bytes(8, "big"),
-                lambda part: checksum(part["fingerprint"]),
-                tier.tier,
-                plan.segment_bytes,
-                self._spool,
-                attempt,
-                objects,
-            )
-            attempt.report(Progress(records=records))
-        selections = {}
-        for segment, lost in dropped.items():
-            selections[segment] = attempt.name(tier.tier, f"selection-{segment:06d}")
-            self._spool.put_document(plan.backup_id, selections[segment], lost)
-        return TierMerged(
-            tier=tier.tier,
-            objects=tuple(objects),
-            selections=selections,
-            records=records,
-            tombstones=0,
-            logical_bytes=tier.logical_bytes,
-        )
+    def _lost(self, plan: BackupPlan, merged: Merged, unit: Unit) -> list[int]:
+        """The rows of a segment, or blocks of a pack, that are not stored."""
+        selection = merged.selection(unit)
+        lost: list[int] = self._spool.document(plan.backup_id, selection) if selection else []
+        return lost
 
-    def _part(self, run_id: str, name: str) -> PartBlocks:
-        frame = self._spool.open_ranged(run_id, name)
-        firsts = np.array([int.from_bytes(block.first, "big") for block in frame.blocks], np.uint64)
-        rows = sum(block.rows for block in frame.blocks)
-        return PartBlocks(rows, firsts, lambda number: decode_block(frame.read(number), PART_SCHEMA))
+    @staticmethod
+    def _compress_blocks(
+        spooled: Spooled, frame: FrameReader, lost: set[int], service: CompressionService, writer: SpoolWriter
+    ) -> dict[str, Any]:
+        raw = 0
+        for number, block in enumerate(frame.blocks):
+            if number not in lost:
+                raw += block.raw_length
+                writer.add(service.compress(frame.read(number)), block.raw_length, block.rows, block.first)
+        return {"rows": spooled.rows, "raw_bytes": raw, "checksum": spooled.checksum}
 
+    @staticmethod
     def _compress_records(
-        self,
-        plan: BackupPlan,
-        merged: Merged,
-        spooled: Spooled,
-        frame: FrameReader,
-        service: CompressionService,
-        writer: SpoolWriter,
-    ) -> tuple[int, int, str]:
+        frame: FrameReader, lost: set[int], service: CompressionService, writer: SpoolWriter
+    ) -> dict[str, Any]:
         rows = pa.concat_tables([decode_block(block, RECORD_SCHEMA) for block in frame])
-        selection = merged.selection(spooled.unit)
-        if selection:
+        if lost:
             kept = np.ones(rows.num_rows, bool)
-            kept[self._spool.document(plan.backup_id, selection)] = False
+            kept[list(lost)] = False
             rows = rows.filter(pa.array(kept))
         rows = in_key_order(rows)
         raw = 0
@@ -215,25 +226,16 @@ class BackupCreator:
             block = encode_block(part)
             raw += len(block)
             writer.add(service.compress(block), len(block), part.num_rows, first_key(part))
-        return rows.num_rows, raw, checksum(rows["fingerprint"]).hex()
+        return {
+            "rows": rows.num_rows,
+            "raw_bytes": raw,
+            "checksum": checksum(rows["fingerprint"]).hex(),
+            "chunked": rows.num_rows - rows["chunks"].null_count,
+        }
 
-    def _stack(self, plan: BackupPlan, tier: Tier, merged: Merged, stored: Sequence[Stored]) -> tuple[Layer, ...]:
-        part = next((part for part in merged.tiers if part.tier is tier), None)
-        if part is None:
-            return ()
-        objects = [one.stored for one in stored if one.unit.tier is tier]
-        objects.sort(key=lambda one: (list(ObjectKind).index(one.kind), one.seq))
-        return (
-            Layer(
-                layer_id=plan.layer_id(tier),
-                tier=tier,
-                kind=LayerKind.BASE,
-                records=part.records,
-                tombstones=part.tombstones,
-                logical_bytes=part.logical_bytes,
-                objects=tuple(objects),
-            ),
-        )
+    def _verifier(self, plan: BackupPlan) -> Verifier:
+        reader = LayerReader(self._store, self._keyring)
+        return Verifier(reader, self._store, self._fingerprint_secret(plan))
 
     def _fingerprint_secret(self, plan: BackupPlan) -> bytes:
         return self._keyring.fingerprint_key(plan.fingerprint_key_id).secret
@@ -254,7 +256,7 @@ def prove_sums(tier: TierMerged, stored: Sequence[Stored]) -> None:
         if one.unit.tier is tier.tier:
             sums[one.unit.kind] = add_checksums(sums[one.unit.kind], bytes.fromhex(one.checksum))
             rows[one.unit.kind] += one.stored.rows
-    listed = rows[ObjectKind.INDEX] == rows[ObjectKind.SEGMENT] == tier.records + tier.tombstones
+    listed = rows[ObjectKind.INDEX] == rows[ObjectKind.SEGMENT] == tier.kept + tier.tombstones
     if not listed or sums[ObjectKind.INDEX] != sums[ObjectKind.SEGMENT]:
         raise IntegrityError(f"the index of {tier.tier.label} does not list the records of its segments")
     if sums[ObjectKind.CHUNK_INDEX] != sums[ObjectKind.PACK]:
@@ -276,14 +278,27 @@ def prove_all(verifier: Verifier, work: Sequence[tuple[str, StoredObject]], repo
             raise
 
 
-def seal_details(key: FrameKey, backup_id: str, descriptions: Mapping[str, Any]) -> str:
-    """The manifest's sealed part."""
-    sealed = bytearray()
-    writer = FrameWriter(key, ObjectKind.DOCUMENT, backup_id, 0, Compression.ZSTD, sealed.extend)
-    data = json.dumps(descriptions, sort_keys=True, separators=(",", ":")).encode()
-    writer.add(CompressionService(3).compress(data), len(data), 1)
-    writer.finish()
-    return base64.b64encode(sealed).decode()
+def _content(
+    tier: TierPlan, collected: Sequence[Collected], merged: Merged, written: Sequence[LayerRef]
+) -> TierContent:
+    """What the manifest says of one tier."""
+    part = next((one for one in collected if one.tier is tier.tier), None)
+    result = next((one for one in merged.tiers if one.tier is tier.tier), None)
+    if part is None or result is None:
+        reason = part.missing if part else tier.reason
+        return TierContent(
+            tier=tier.tier, stack=(), records=0, logical_bytes=0, patterns=tier.patterns, cut={}, reason=reason
+        )
+    return TierContent(
+        tier=tier.tier,
+        stack=(*result.stack, *(ref for ref in written if ref.tier is tier.tier)),
+        records=result.records,
+        logical_bytes=result.logical_bytes,
+        patterns=tier.patterns,
+        cut=part.cut,
+        parent=tier.parent,
+        changes=result.changes,
+    )
 
 
 def unit_of(label: str) -> Unit:

@@ -10,8 +10,9 @@ from typing import Final, TypeVar
 from strata.engine.manager import BackupManager
 from strata.engine.restorer import Restored
 from strata.errors import StrataError
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.sources.port import RestoreMode
 
 _THREADS: Final = 2
@@ -19,9 +20,9 @@ _THREADS: Final = 2
 Item = TypeVar("Item")
 
 
-def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str) -> BackupMetadata:
+def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupMetadata:
     """A whole backup, stage by stage; whatever fails abandons the run and is raised."""
-    plan = manager.start(backup_type, run_id)
+    plan = manager.start(backup_type, run_id, fresh=fresh)
 
     def unit(label: str) -> None:
         manager.compress(run_id, label)
@@ -29,6 +30,7 @@ def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str) ->
         manager.store(run_id, label)
 
     def stages() -> None:
+        in_parallel(lambda unit: manager.baseline(run_id, unit), manager.baseline_units(plan), _THREADS)
         in_parallel(lambda tier: manager.collect(run_id, tier), [part.tier for part in plan.included], len(Tier))
         merged = manager.merge(run_id)
         in_parallel(unit, [spooled.unit.label for spooled in merged.objects], _THREADS)

@@ -5,43 +5,43 @@ Every method may be called again with the same arguments, by anybody, at any tim
 
 from __future__ import annotations
 
-import base64
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Final
 
+from strata.catalog.layers import LayerCatalog
 from strata.catalog.lease import Lease
 from strata.catalog.ledger import Ledger
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
+from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.layers import LayerReader
+from strata.engine.meeting import Meeting, end_pause
+from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import ObjectExists, RunFailed, SettingError, StrataError
-from strata.model.layer import Document
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, RunFailed, SettingError, StrataError
+from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.layer import Document, Layer, LayerRef
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
-from strata.model.ticket import Collected, Compressed, Merged, Sealed, Stored, Verified
-from strata.model.tier import BackupType, StorageTier, Tier
-from strata.planning.backup import checked_run_id, checked_type, choose_store, plan_tiers
+from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
+from strata.model.tier import Tier
+from strata.planning.backup import checked_run_id
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
 from strata.storage.port import ObjectStore
 
+_SHORT_MEETING: Final = 0.5
 
-@dataclass(frozen=True)
-class BackupOptions:
-    """What the configuration says of every backup."""
-
-    tiers: Mapping[Tier, bool]
-    stores: Mapping[StorageTier, str]
-    zstd_level: int
-    segment_bytes: int
+CHUNKS: Final = "chunks"
+"""The unit of the baseline stage that lists stored chunks; the others are tiers."""
 
 
 class Recorded(Document):
@@ -67,6 +67,9 @@ class BackupManager:
         options: BackupOptions,
     ) -> None:
         self.runner, self.metadata, self.restorer = runner, metadata, restorer
+        self._layers = LayerCatalog(store)
+        self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
+        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring)
         self._collector, self._creator, self._store = collector, creator, store
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
@@ -82,18 +85,24 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str) -> BackupPlan:
-        """Take the lease, plan, and enter the run; a refusal is entered too, with its reason."""
+    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False) -> BackupPlan:
+        """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
+
+        `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
+        may be started later. A stubborn type takes no lease, and harms none that is held.
+        """
         known = self.ledger.run(run_id)
         if known is not None:
             return self._plan_of(known)
         fence = None
         try:
-            checked_type(backup_type)
             checked_run_id(run_id)
-            fence = self.lease.acquire(run_id, who())
-            plan = self._plan(backup_type, run_id)
+            if RULES[backup_type].manner is Manner.ORDERLY:
+                fence = self.lease.acquire(run_id, who())
+            plan = self.planner.decide(backup_type, run_id, fresh=fresh)
         except StrataError as error:
+            if patient and isinstance(error, LeaseHeld):
+                raise
             self._refuse(run_id, RunKind.BACKUP, fence, error)
             raise
         return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
@@ -102,11 +111,33 @@ class BackupManager:
         """The plan of a backup under way."""
         return self._plan_of(self._run(run_id))
 
+    def baseline_units(self, plan: BackupPlan) -> list[str]:
+        """What is to be laid out before tiers are collected: those that have a parent, and the chunks stored so far."""
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:
+            return []  # nothing that takes time
+        return [*(part.tier for part in plan.included if part.parent), *([CHUNKS] if plan.knows_chunks else [])]
+
+    def baseline(self, run_id: str, unit: str) -> Document:
+        """Lay out in the spool what is known of earlier backups: of one tier, or of chunks."""
+        plan, baselines = self.plan(run_id), self._baselines
+        if unit == CHUNKS:
+            return self.runner.run(
+                run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
+            )
+        return self.runner.run(
+            run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
+        )
+
     def collect(self, run_id: str, tier: Tier) -> Collected:
         """Read one tier into the spool."""
         plan = self.plan(run_id)
+        known, chunks = self._baselined(plan).get(tier), self._chunks(plan)
         return self.runner.run(
-            run_id, Stage.COLLECT, tier, Collected, lambda attempt: self._collector.collect(plan, tier, attempt)
+            run_id,
+            Stage.COLLECT,
+            tier,
+            Collected,
+            lambda attempt: self._collector.collect(plan, tier, known, chunks, self._meeting(plan, attempt), attempt),
         )
 
     def merge(self, run_id: str) -> Merged:
@@ -114,7 +145,7 @@ class BackupManager:
         plan = self.plan(run_id)
 
         def work(attempt: Attempt) -> Merged:
-            return self._creator.merge(plan, self._collected(plan), attempt)
+            return self._creator.merge(plan, self._collected(plan), self._baselined(plan), attempt)
 
         merged = self.runner.run(run_id, Stage.MERGE, "", Merged, work)
         self._spool.delete(name for part in self._collected(plan) for name in part.index_parts)
@@ -157,7 +188,9 @@ class BackupManager:
         plan = self.plan(run_id)
 
         def work(attempt: Attempt) -> Verified:
-            return self._creator.verify(plan, self._merged(run_id), self._stored(run_id), attempt)
+            merged = self._merged(run_id)
+            self._prove_inherited(plan, self._inherited(plan, merged), attempt)
+            return self._creator.verify(plan, merged, self._stored(run_id), attempt)
 
         return self.runner.run(run_id, Stage.VERIFY, "", Verified, work)
 
@@ -239,28 +272,70 @@ class BackupManager:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
+            end_pause(self.ledger, run_id, self._options.pause)
 
-    def _plan(self, backup_type: BackupType, run_id: str) -> BackupPlan:
-        storage_tier, url = choose_store(backup_type, self._options.stores)
-        key = self._keyring.new_data_key()
-        (
-            self._keyring.spool_key(run_id),
-            self._keyring.fingerprint_key(),
-            self._keyring.sign(b""),
-        )  # all there, or no run
-        return BackupPlan(
-            backup_id=run_id,
-            backup_type=backup_type,
-            created_at=self._clock.now(),
-            tiers=plan_tiers(run_id, self._options.tiers),
-            storage_tier=storage_tier,
-            store_url=url,
-            key_id=key.key_id,
-            wrapped_key=base64.b64encode(key.wrapped).decode(),
-            fingerprint_key_id=self._keyring.fingerprint_key().key_id,
-            zstd_level=self._options.zstd_level,
-            segment_bytes=self._options.segment_bytes,
+    def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
+        tiers = tuple(part.tier for part in plan.included)
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
+            seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
+            return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
+        seconds = self._options.meeting_seconds
+        return Meeting(self.ledger, plan.backup_id, tiers, seconds, self._options.pause, attempt.check)
+
+    def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
+        """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
+        layers = [self._layers.load(ref) for ref in refs]
+        damages = self._creator.verify_inherited(plan, layers, attempt)
+        if not damages:
+            return
+        names = {damage.name for damage in damages}
+        for layer in layers:
+            if any(stored.name in names for stored in layer.objects):
+                self.metadata.note_damaged(layer.layer_id, self._clock.now())
+        raise IntegrityError(
+            f"{damages[0].name}, which this backup would build on, is damaged: {damages[0].reason}",
+            hint="The next full backup writes a fresh base; look at the disk below.",
         )
+
+    def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
+        """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
+        written: dict[Tier, LayerRef] = {}
+        stored = self._stored(plan.backup_id)
+        for tier in merged.tiers:
+            borrows = [*self._shelved(plan, tier.borrowed), *(written[lender] for lender in tier.lenders)]
+            layer = self._creator.layer(plan, tier, stored, borrows)
+            if layer is not None:
+                written[tier.tier] = self._layers.ref(layer)
+                self._save_layer(layer)
+        return list(written.values())
+
+    def _save_layer(self, layer: Layer) -> None:
+        try:
+            self._layers.save(layer)
+        except ObjectExists:
+            self._layers.load(self._layers.ref(layer))  # an earlier attempt wrote it: the same, or this raises
+
+    def _inherited(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
+        """Every layer of other backups that this one needs: those of its stacks, and those that lend chunks."""
+        found = {ref.layer_id: ref for tier in merged.tiers for ref in tier.stack}
+        lent = [ref for layer in [self._layers.load(ref) for ref in found.values()] for ref in layer.borrows]
+        lent += [ref for tier in merged.tiers for ref in self._shelved(plan, tier.borrowed)]
+        return list((found | {ref.layer_id: ref for ref in lent}).values())
+
+    def _shelved(self, plan: BackupPlan, layer_ids: Sequence[str]) -> list[LayerRef]:
+        """Layers that the list of stored chunks names."""
+        chunks = self._chunks(plan) if layer_ids else None
+        return [ref for ref in (chunks.layers if chunks else ()) if ref.layer_id in layer_ids]
+
+    def _baselined(self, plan: BackupPlan) -> dict[Tier, Baselined]:
+        wanted = [part.tier for part in plan.included if part.parent]
+        results = {tier: self._result(plan.backup_id, Stage.BASELINE, tier) for tier in wanted}
+        return {tier: Baselined.model_validate_json(result) for tier, result in results.items()}
+
+    def _chunks(self, plan: BackupPlan) -> KnownChunks | None:
+        if CHUNKS not in self.baseline_units(plan):
+            return None
+        return KnownChunks.model_validate_json(self._result(plan.backup_id, Stage.BASELINE, CHUNKS))
 
     def _plan_of(self, run: Run) -> BackupPlan:
         plan = BackupPlan.model_validate_json(run.plan or self._raise_ended(run))
@@ -274,9 +349,11 @@ class BackupManager:
     def _commit(self, run_id: str, attempt: Attempt) -> Recorded:
         plan, merged = self.plan(run_id), self._merged(run_id)
         self._result(run_id, Stage.VERIFY, "")
-        manifest = self._creator.manifest(
-            plan, self._collected(plan), merged, self._stored(run_id), stage_seconds(self.ledger.rows(run_id))
-        )
+        written = self._save_layers(plan, merged)
+        seconds = stage_seconds(self.ledger.rows(run_id))
+        stacked = {ref.layer_id for tier in merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
+        borrowed = [ref for ref in self._inherited(plan, merged) if ref.layer_id not in stacked]
+        manifest = self._creator.manifest(plan, self._collected(plan), merged, written, borrowed, seconds)
         attempt.check()
         try:
             self.metadata.save(manifest)
@@ -289,7 +366,10 @@ class BackupManager:
         missing = [part.tier.label for part in plan.included if part.tier not in results]
         if missing:
             raise RunFailed(f"{plan.backup_id}: {' and '.join(missing)} was not collected")
-        return [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        collected = [Collected.model_validate_json(results[part.tier]) for part in plan.included]
+        if all(part.missing for part in collected):
+            raise RunFailed(f"no tier could be read: {'; '.join(part.missing for part in collected)}")
+        return collected
 
     def _merged(self, run_id: str) -> Merged:
         return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))
@@ -309,12 +389,12 @@ class BackupManager:
             raise RunFailed(f"no run {run_id} is known")
         return run
 
-    def _begin(self, run_id: str, kind: RunKind, plan: str, fence: int) -> Run:
+    def _begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
         """Enter a run; where another delivery of the same start was quicker, its run counts."""
         try:
             self._enter(run_id, kind, RunState.RUNNING, plan, fence)
         except RunFailed:
-            if self._run(run_id).fence != fence:
+            if fence is not None and self._run(run_id).fence != fence:
                 self.lease.release(fence)
         return self._run(run_id)
 

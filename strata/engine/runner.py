@@ -60,6 +60,10 @@ class Attempt:
             if self._watcher:
                 self._watcher(self.claim, progress)
 
+    def sibling(self) -> Attempt:
+        """Another hand on the same unit, which can be told to stop without stopping this one."""
+        return Attempt(self.claim, self._ledger, self._clock, self._watcher)
+
     def check(self) -> None:
         """LeaseLost where this attempt may not go on."""
         if self._lost.is_set():

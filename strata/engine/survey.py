@@ -6,12 +6,16 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
-from strata.engine.creator import VERIFY_THREADS
 from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectNotFound, StrataError
 from strata.model.layer import StoredObject
 from strata.model.run import Progress
+from strata.storage.port import ObjectStore
+
+VERIFY_THREADS: Final = 2
+_LOOKING_THREADS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,20 @@ def survey(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list[Damage]:
+    """Objects that are not in the store, or do not have their size there; nothing is read."""
+
+    def look(stored: StoredObject) -> Damage | None:
+        try:
+            size = store.size(stored.name)
+        except ObjectNotFound as error:
+            return Damage(stored.name, error.sentence)
+        return None if size == stored.size else Damage(stored.name, f"its {size} bytes are not {stored.size}")
+
+    with ThreadPoolExecutor(_LOOKING_THREADS, thread_name_prefix="look") as pool:
+        return [damage for damage in pool.map(look, objects) if damage is not None]
 
 
 def _prove(verifier: Verifier, layer_id: str, stored: StoredObject) -> Damage | None:

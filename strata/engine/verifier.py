@@ -2,77 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pyarrow as pa
 import pyarrow.compute as pc
-from blake3 import blake3
 
 from strata.content.blocks import decode_block
-from strata.content.chunks import CHUNK_INDEX_SCHEMA, Chunker, index_places, places_checksum
+from strata.content.chunks import Chunker, index_places, places_checksum
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
-from strata.content.index import INDEX_SCHEMA
 from strata.content.proof import Prover
+from strata.engine.layers import SCHEMAS, LayerReader, naming
 from strata.errors import IntegrityError
 from strata.model.layer import ObjectKind, StoredObject
-from strata.model.record import RECORD_SCHEMA
 from strata.seal.encryption import derive
-from strata.seal.frame import FrameKey, FrameReader, Header, open_whole
-from strata.seal.keyring import DataKey, Keyring
+from strata.seal.frame import FrameReader
 from strata.storage.port import ObjectStore
-
-SCHEMAS: Final = {
-    ObjectKind.SEGMENT: RECORD_SCHEMA,
-    ObjectKind.INDEX: INDEX_SCHEMA,
-    ObjectKind.CHUNK_INDEX: CHUNK_INDEX_SCHEMA,
-}
-
-
-class LayerReader:
-    """Opens the objects of layers in one store, by what the manifest says of them; safe to share between threads."""
-
-    def __init__(self, store: ObjectStore, keyring: Keyring) -> None:
-        self._store = store
-        self._keyring = keyring
-        self._keys: dict[tuple[str, bytes], DataKey] = {}
-
-    def open(self, layer_id: str, stored: StoredObject) -> FrameReader:
-        """A reader over the whole object; IntegrityError or ObjectNotFound name it."""
-        data = self._store.get(stored.name)
-        with naming(stored.name, self._store):
-            if len(data) != stored.size or blake3(data).hexdigest() != stored.digest:
-                raise IntegrityError(f"its {len(data)} bytes are not the {stored.size} that were written")
-            return open_whole(data, lambda header: self._key_for(header, layer_id, stored))
-
-    def rows(self, stored: StoredObject, reader: FrameReader, number: int) -> pa.Table:
-        """The rows of one block."""
-        with naming(stored.name, self._store):
-            return decode_block(reader.read(number), SCHEMAS[stored.kind])
-
-    def _key_for(self, header: Header, layer_id: str, stored: StoredObject) -> FrameKey:
-        if (header.kind, header.owner, header.seq) != (stored.kind, layer_id, stored.seq):
-            raise IntegrityError(f"it is {header.kind} {header.seq} of {header.owner}, in the wrong place")
-        known = header.key_id, header.wrapped
-        if known not in self._keys:
-            self._keys[known] = self._keyring.unwrap(*known)
-        return FrameKey(self._keys[known].secret)
-
-
-class naming:  # noqa: N801 - reads as a statement: `with naming(object, store):`
-    """Adds the object's name and its store to an IntegrityError."""
-
-    def __init__(self, name: str, store: ObjectStore) -> None:
-        self._name, self._store = name, store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, IntegrityError) and self._name not in error.sentence:
-            raise IntegrityError(
-                f"{self._name} in {self._store.url} is damaged: {error.sentence}",
-                hint="Nothing was written. Use another copy, or another backup (`strata list`, `strata verify`).",
-            ) from None
 
 
 class Verifier:

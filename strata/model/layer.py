@@ -51,17 +51,42 @@ class StoredObject(Document):
     """What its rows must add up to (see docs/format.md): 16 bytes in hex, meaningless without the keyring."""
 
 
-class Layer(Document):
-    """What one backup wrote for one tier."""
+class LayerRef(Document):
+    """A layer as a manifest names it: what its document says in sum, and the document's BLAKE3 in hex."""
 
     layer_id: str
+    backup_id: str
     tier: Tier
     kind: LayerKind
+    fingerprint_key_id: str
     records: int
     tombstones: int
+    chunked: int
+    logical_bytes: int
+    stored_bytes: int
+    objects: int
+    digest: str
+
+
+class Layer(Document):
+    """What one backup wrote for one tier: the document that lies beside its objects."""
+
+    format: int
+    layer_id: str
+    backup_id: str
+    """The backup that wrote it."""
+    tier: Tier
+    kind: LayerKind
+    fingerprint_key_id: str
+    records: int
+    tombstones: int
+    chunked: int
+    """Records whose values are in chunks."""
     logical_bytes: int
     """Bytes of the values, before chunking and compression."""
     objects: tuple[StoredObject, ...]
+    borrows: tuple[LayerRef, ...] = ()
+    """Other layers that hold chunks of its values."""
 
     @property
     def stored_bytes(self) -> int:
@@ -81,3 +106,8 @@ def object_name(layer_id: str, kind: ObjectKind, seq: int) -> str:
     if kind is ObjectKind.PACK:
         return f"chunks/{layer_id}-{seq:06d}.pack"
     return f"layers/{layer_id}/{seq:06d}.{_SUFFIX[kind]}"
+
+
+def layer_document_name(layer_id: str) -> str:
+    """The name of a layer's document in every store."""
+    return f"layers/{layer_id}/layer.json"

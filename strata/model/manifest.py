@@ -10,28 +10,56 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from strata.model.layer import Document, Layer
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.backup_type import BackupType
+from strata.model.layer import Document, LayerRef
+from strata.model.scope import Scope
+from strata.model.tier import StorageTier, Tier
 
 FORMAT_VERSION: Final = 0
 """Version of the stored format; 0 while it may still change."""
+
+
+class Changes(Document):
+    """What a backup found against its parent, in keys of one tier."""
+
+    unchanged: int = 0
+    changed: int = 0
+    new: int = 0
+    gone: int = 0
+    drift: int | None = None
+    """Of the changed ones those that the source would have called unchanged; null where that was not tried."""
 
 
 class TierContent(Document):
     """What a backup holds of one tier. `stack` names layers bottom first; empty where the tier was left out."""
 
     tier: Tier
-    stack: tuple[Layer, ...]
+    stack: tuple[LayerRef, ...]
     records: int
     """Records of the backup's view: what a restore of the tier writes."""
+    logical_bytes: int
+    """Bytes of their values."""
     patterns: tuple[str, ...]
     cut: dict[str, Any]
+    parent: str | None = None
+    """The backup whose view of the tier this one's was compared with."""
+    changes: Changes | None = None
     reason: str = ""
 
     @property
     def included(self) -> bool:
         """Whether the backup holds this tier."""
         return bool(self.stack)
+
+    @property
+    def scope(self) -> Scope:
+        """The keys the backup covers."""
+        return Scope(self.patterns)
+
+    @property
+    def stacked_bytes(self) -> int:
+        """Bytes in the store of all layers of the stack."""
+        return sum(layer.stored_bytes for layer in self.stack)
 
 
 class BackupMetadata(Document):
@@ -40,6 +68,8 @@ class BackupMetadata(Document):
     format: int
     backup_id: str
     backup_type: BackupType
+    generation: int
+    """One more than the highest in the store when it was planned: tells the order of backups without a clock."""
     created_at: datetime
     recorded_at: datetime
     storage_tier: StorageTier
@@ -48,7 +78,11 @@ class BackupMetadata(Document):
     wrapped_key: str
     fingerprint_key_id: str
     parent: str | None
+    reasons: tuple[str, ...]
+    """Why the plan is as it is, where it is not as asked or as usual."""
     tiers: tuple[TierContent, ...]
+    borrowed: tuple[LayerRef, ...]
+    """Layers of other backups that hold chunks of this one's values."""
     seconds: dict[str, float]
     """Seconds of each stage, as the run measured them."""
     written_by: str
@@ -56,9 +90,9 @@ class BackupMetadata(Document):
     """A sealed document (base64 of an object as of docs/format.md): per tier, what describes its source."""
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """Every layer of every tier."""
-        return tuple(layer for tier in self.tiers for layer in tier.stack)
+    def layers(self) -> tuple[LayerRef, ...]:
+        """Every layer of every tier, and those borrowed from."""
+        return (*(layer for tier in self.tiers for layer in tier.stack), *self.borrowed)
 
     @property
     def records(self) -> int:
@@ -68,16 +102,27 @@ class BackupMetadata(Document):
     @property
     def logical_bytes(self) -> int:
         """Bytes of the values over all tiers."""
-        return sum(layer.logical_bytes for layer in self.layers)
+        return sum(tier.logical_bytes for tier in self.tiers)
 
     @property
-    def stored_bytes(self) -> int:
-        """Bytes in the store over all layers."""
-        return sum(layer.stored_bytes for layer in self.layers)
+    def stacked_bytes(self) -> int:
+        """Bytes in the store over the stacks of all tiers."""
+        return sum(tier.stacked_bytes for tier in self.tiers)
+
+    @property
+    def added_bytes(self) -> int:
+        """Bytes that this backup added to the store."""
+        return sum(layer.stored_bytes for layer in self.layers if layer.backup_id == self.backup_id)
 
     def content(self, tier: Tier) -> TierContent:
         """What the backup holds of one tier."""
         return next(content for content in self.tiers if content.tier is tier)
+
+    @property
+    def skew_ms(self) -> float | None:
+        """Milliseconds between the first and the last tier's cut, by one clock; None where fewer than two told."""
+        moments = [content.cut["at_ms"] for content in self.tiers if "at_ms" in content.cut]
+        return max(moments) - min(moments) if len(moments) > 1 else None
 
 
 def manifest_name(backup_id: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from strata.model.backup_type import BackupType
 from strata.model.layer import Document
 from strata.model.scope import EVERYTHING, Scope
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.tier import StorageTier, Tier
 
 
 class TierPlan(Document):
@@ -15,6 +16,10 @@ class TierPlan(Document):
     tier: Tier
     layer_id: str | None
     patterns: tuple[str, ...] = EVERYTHING
+    parent: str | None = None
+    """The backup whose view of the tier is the baseline: only what differs is stored. None: all of it is."""
+    thorough: bool = True
+    """Whether everything is read; else what the source calls unchanged since the parent is not."""
     reason: str = ""
 
     @property
@@ -28,7 +33,9 @@ class BackupPlan(Document):
 
     backup_id: str
     backup_type: BackupType
+    generation: int
     created_at: datetime
+    parent: str | None
     tiers: tuple[TierPlan, ...]
     storage_tier: StorageTier
     store_url: str
@@ -38,6 +45,8 @@ class BackupPlan(Document):
     zstd_level: int
     segment_bytes: int
     reasons: tuple[str, ...] = ()
+    knows_chunks: bool = False
+    """Whether the store held chunks of large values when it was planned."""
 
     @property
     def included(self) -> tuple[TierPlan, ...]:

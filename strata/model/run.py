@@ -33,6 +33,7 @@ class RunState(StrEnum):
 class Stage(StrEnum):
     """The stages, in their order; one task each."""
 
+    BASELINE = "baseline"
     COLLECT = "collect"
     MERGE = "merge"
     COMPRESS = "compress"

@@ -17,3 +17,7 @@ class Scope:
     def is_everything(self) -> bool:
         """Whether every key is covered."""
         return "*" in self.patterns
+
+    def covers(self, other: Scope) -> bool:
+        """Whether every key of the other scope is surely covered: it has all its patterns, or covers everything."""
+        return self.is_everything or set(other.patterns) <= set(self.patterns)

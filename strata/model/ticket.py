@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from strata.model.layer import Document, ObjectKind, StoredObject, object_name
+from strata.model.layer import Document, LayerRef, ObjectKind, StoredObject, object_name
+from strata.model.manifest import Changes
 from strata.model.tier import Tier
 
 
@@ -30,6 +31,23 @@ class Unit(Document):
         return object_name(layer_id, self.kind, self.seq)
 
 
+class Baselined(Document):
+    """What the parent holds of a tier lies in the spool: sorted rows without values, and a document on its source."""
+
+    tier: Tier
+    stack: tuple[LayerRef, ...]
+    objects: tuple[str, ...]
+    rows: int
+    about: str
+
+
+class KnownChunks(Document):
+    """Chunks that the store holds already are listed in the spool, each with one of these layers."""
+
+    objects: tuple[str, ...]
+    layers: tuple[LayerRef, ...]
+
+
 class Spooled(Document):
     """One object in the spool: its name there, what it holds, and the sum that proves it."""
 
@@ -38,6 +56,8 @@ class Spooled(Document):
     rows: int
     raw_bytes: int
     checksum: str
+    chunked: int = 0
+    """Of the rows those whose values are in chunks."""
 
 
 class Collected(Document):
@@ -50,6 +70,10 @@ class Collected(Document):
     cut: dict[str, Any]
     records: int
     logical_bytes: int
+    borrowed: tuple[str, ...] = ()
+    """Layers of other backups that hold chunks of its values."""
+    missing: str = ""
+    """Why the tier could not be read, in a backup that goes on without it."""
 
 
 class TierMerged(Document):
@@ -57,10 +81,24 @@ class TierMerged(Document):
 
     tier: Tier
     objects: tuple[Spooled, ...]
-    selections: dict[int, str]
+    selections: dict[str, str]
+    """By unit, the spooled document that lists what of it is not to be stored."""
+    stack: tuple[LayerRef, ...]
+    """The parent's layers, which this one comes to lie on."""
     records: int
+    """Records of the view."""
+    kept: int
+    """Records of the layer."""
     tombstones: int
     logical_bytes: int
+    """Bytes of the view's values."""
+    kept_bytes: int
+    """Bytes of the layer's values."""
+    changes: Changes | None
+    borrowed: tuple[str, ...] = ()
+    """Layers of other backups that hold chunks of its values."""
+    lenders: tuple[Tier, ...] = ()
+    """Other tiers of this backup that do."""
 
 
 class Merged(Document):
@@ -80,7 +118,7 @@ class Merged(Document):
     def selection(self, unit: Unit) -> str | None:
         """The spooled selection that applies to a unit, if any."""
         tier = next(part for part in self.tiers if part.tier is unit.tier)
-        return tier.selections.get(unit.seq) if unit.kind is ObjectKind.SEGMENT else None
+        return tier.selections.get(unit.label)
 
 
 class Compressed(Spooled):
@@ -99,6 +137,7 @@ class Stored(Document):
     unit: Unit
     stored: StoredObject
     checksum: str
+    chunked: int = 0
 
 
 class Verified(Document):

@@ -1,4 +1,4 @@
-"""The tiers where state lives, the storage tiers where backups rest, and the types of backup."""
+"""The tiers where state lives, and the storage tiers where backups rest."""
 
 from __future__ import annotations
 
@@ -30,13 +30,3 @@ class StorageTier(StrEnum):
     NETWORK = "network"
     CLOUD = "cloud"
     ARCHIVE = "archive"
-
-
-class BackupType(StrEnum):
-    """What a backup covers and what it builds on."""
-
-    FULL = "full"
-    INCREMENTAL = "incremental"
-    DIFFERENTIAL = "differential"
-    SNAPSHOT = "snapshot"
-    EMERGENCY = "emergency"

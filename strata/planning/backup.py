@@ -1,21 +1,70 @@
-"""Plans a backup: which tiers, which layers, which store."""
+"""Plans a backup: which tiers, compared with what, on which layers, into which store; every unusual choice says why."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from strata.errors import SettingError
+from strata.model.backup_type import RULES, BackupType, Parent, Reads
+from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.plan import TierPlan
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.scope import Scope
+from strata.model.tier import StorageTier, Tier
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,47}")
 
-AVAILABLE = frozenset({BackupType.FULL})
-"""The types that can be planned."""
+Intact = Callable[[TierSummary], str]
+"""Says what a parent's stack lacks in the store, or nothing."""
+
+
+@dataclass(frozen=True)
+class StackPolicy:
+    """When a stack is laid anew, so that restoring stays quick and dead bytes stay few."""
+
+    depth: int = 128
+    """A stack of so many layers takes no more: the next backup is compared with its base, and lies on that alone."""
+    dead_share: float = 0.5
+    """A FULL writes a fresh base where more than this share of the stack counts no more."""
+    base_age: timedelta = timedelta(days=30)
+    """A FULL writes a fresh base where the old one is older."""
+
+
+@dataclass(frozen=True)
+class TierPlans:
+    """The tiers' plans, the type the backup really is, its parent (that of most tiers), and the reasons."""
+
+    backup_type: BackupType
+    tiers: tuple[TierPlan, ...]
+    parent: str | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for, and what is there: everything that planning the tiers depends on."""
+
+    backup_id: str
+    backup_type: BackupType
+    now: datetime
+    configured: Mapping[Tier, bool]
+    context: BackupContext
+    """Backups of the store, under the same fingerprint key: others cannot be built on."""
+    patterns: tuple[str, ...] = ()
+    """The scope, where it is not the type's own."""
+    policy: StackPolicy = field(default_factory=StackPolicy)
+    fresh: bool = False
+    """Whether nothing is to be built on."""
+    intact: Intact = lambda _: ""
+
+    @property
+    def scope(self) -> Scope:
+        """The keys to be covered."""
+        return Scope(self.patterns or RULES[self.backup_type].patterns)
 
 
 def new_run_id(kind: str, now: datetime) -> str:
@@ -33,19 +82,23 @@ def checked_run_id(run_id: str) -> str:
     return run_id
 
 
-def plan_tiers(backup_id: str, reachable: Mapping[Tier, bool]) -> tuple[TierPlan, ...]:
+def plan_tiers(wish: Wish) -> TierPlans:
     """What to do with each tier: one that is configured gets a layer, one that is not is left out, by name."""
-    if not any(reachable.values()):
+    if not any(wish.configured.values()):
         raise SettingError(
             "no tier is configured, so there is nothing to back up",
             hint="Set at least one of STRATA_HOT_URL, STRATA_WARM_URL, STRATA_COLD_URL.",
         )
-    return tuple(
-        TierPlan(tier=tier, layer_id=f"{backup_id}-{tier}")
-        if reachable.get(tier)
-        else TierPlan(tier=tier, layer_id=None, reason=f"STRATA_{tier.upper()}_URL is not set")
-        for tier in Tier
-    )
+    reasons: list[str] = []
+    tiers = tuple(_plan_tier(wish, tier, reasons) for tier in Tier)
+    parents = [plan.parent for plan in tiers if plan.parent]
+    rule, backup_type = RULES[wish.backup_type], wish.backup_type
+    if rule.reads is Reads.CHANGES and not parents:
+        whole = wish.scope.is_everything
+        backup_type = BackupType.FULL if whole else wish.backup_type
+        outcome = "it is a full one" if whole else "all of its keys are stored"
+        reasons = [f"there is nothing that {_articled(wish.backup_type)} could build on, so {outcome}", *reasons]
+    return TierPlans(backup_type, tiers, max(parents, key=parents.count, default=None), tuple(reasons))
 
 
 def named_type(name: str) -> BackupType:
@@ -58,22 +111,77 @@ def named_type(name: str) -> BackupType:
         ) from None
 
 
-def checked_type(backup_type: BackupType) -> BackupType:
-    """The type, or SettingError where it cannot be planned."""
-    if backup_type not in AVAILABLE:
-        raise SettingError(
-            f"backups of type {backup_type} are not available in this version",
-            hint=f"Available: {', '.join(sorted(AVAILABLE))}.",
-        )
-    return backup_type
-
-
 def choose_store(backup_type: BackupType, configured: Mapping[StorageTier, str]) -> tuple[StorageTier, str]:
     """The storage tier a backup goes to, and its URL."""
     for tier in (StorageTier.LOCAL, StorageTier.CLOUD):
         if tier in configured:
             return tier, configured[tier]
     raise SettingError(
-        f"there is no store for a {backup_type} backup",
+        f"there is no store for {_articled(backup_type)}",
         hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.",
     )
+
+
+def _plan_tier(wish: Wish, tier: Tier, reasons: list[str]) -> TierPlan:
+    patterns = wish.scope.patterns
+    if not wish.configured.get(tier):
+        reason = f"STRATA_{tier.upper()}_URL is not set"
+        return TierPlan(tier=tier, layer_id=None, patterns=patterns, reason=reason)
+    parent = _parent(wish, tier, reasons)
+    return TierPlan(
+        tier=tier,
+        layer_id=f"{wish.backup_id}-{tier}",
+        patterns=patterns,
+        parent=parent.backup_id if parent else None,
+        thorough=RULES[wish.backup_type].reads is Reads.EVERYTHING or parent is None,
+    )
+
+
+def _parent(wish: Wish, tier: Tier, reasons: list[str]) -> BackupSummary | None:
+    """The backup whose view of a tier is the baseline; None where the tier is to be stored whole."""
+    parent = _candidate(wish, tier)
+    held = parent.tier(tier) if parent else None
+    if parent is None or held is None:
+        return None
+    if lacking := wish.intact(held):
+        reasons.append(f"{tier.label} is stored whole, for {lacking}")
+        return None
+    if wish.backup_type is BackupType.FULL and (why := _worn(wish, held)):
+        reasons.append(f"{tier.label} gets a fresh base: {why}")
+        return None
+    if len(held.stack) < wish.policy.depth:
+        return parent
+    base = wish.context.find(held.stack[0].backup_id)
+    bottom = base.tier(tier) if base else None
+    if base is None or bottom is None or len(bottom.stack) > 1:
+        reasons.append(f"{tier.label} gets a fresh base: its stack has {len(held.stack)} layers")
+        return None
+    reasons.append(f"{tier.label} is compared with its base, for its stack has {len(held.stack)} layers")
+    return base
+
+
+def _candidate(wish: Wish, tier: Tier) -> BackupSummary | None:
+    if wish.fresh:
+        return None
+    match RULES[wish.backup_type].parent:
+        case Parent.NONE:
+            return None
+        case Parent.LAST_BACKUP:
+            return wish.context.last_backup(tier, wish.scope)
+        case Parent.LAST_FULL:
+            return wish.context.last_full(tier, wish.scope)
+
+
+def _worn(wish: Wish, held: TierSummary) -> str:
+    """Why a FULL should not build on a stack, or nothing."""
+    policy = wish.policy
+    if len(held.stack) > 1 and held.dead_share > policy.dead_share:
+        return f"{held.dead_share:.0%} of its stack counts no more"
+    base = wish.context.find(held.stack[0].backup_id)
+    if base is not None and wish.now - base.created_at > policy.base_age:
+        return f"the old one is of {base.created_at:%d %b %Y}"
+    return ""
+
+
+def _articled(backup_type: BackupType) -> str:
+    return f"{'an' if backup_type[0] in 'aeiou' else 'a'} {backup_type} backup"

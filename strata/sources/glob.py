@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from strata.model.scope import Scope
+
+_GLOB: Final = frozenset("*?[\\")
 
 
 def matcher(scope: Scope) -> Callable[[bytes], bool]:
@@ -14,6 +17,11 @@ def matcher(scope: Scope) -> Callable[[bytes], bool]:
         return lambda _: True
     expression = re.compile(b"|".join(_expression(pattern.encode()) for pattern in scope.patterns), re.DOTALL)
     return lambda key: expression.fullmatch(key) is not None
+
+
+def exact_key(pattern: str) -> bytes | None:
+    """The one key that a pattern without glob characters names; None for a glob."""
+    return None if set(pattern) & _GLOB else pattern.encode()
 
 
 def _expression(pattern: bytes) -> bytes:

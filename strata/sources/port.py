@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,8 @@ class ApplyCounts:
     notes: list[str] = field(default_factory=list)
     """Sentences for the operator about what could not be kept exactly."""
 
+
+ALL_KEYS: Final = Scope()
 
 KnownKeys = Callable[[str, pa.Array], npt.NDArray[np.bool_]]
 """`known(namespace, keys)` says for each key (large_binary array) whether the backup holds it."""
@@ -90,8 +92,12 @@ class Baseline(Protocol):
 class Session(Protocol):
     """A connection to one tier for reading."""
 
-    def cut(self) -> dict[str, Any]:
-        """Fix the moment that `read` shows, and say where it is (time, position); JSON-able, no secrets, no state."""
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:
+        """Fix the moment that `read` shows, and say where it is (time, position); JSON-able, no secrets, no state.
+
+        `scope` is what will be read. A source that has several ways of reading chooses by it; another may be read
+        all the same.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
-from strata.sources.port import Baseline
+from strata.sources.port import ALL_KEYS, Baseline
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_names import Candidate, TablePattern, choose_tables
 from strata.sources.postgres_read import READ_ONLY, RangeReaders, jobs_for
@@ -37,7 +37,7 @@ class PostgresSession:
         self._snapshot = ""
         self._tables: list[catalog.Found] = []
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         with self._server.speaking("taking its snapshot"):
             for _ in range(_ATTEMPTS):
                 position = self._locked_snapshot()

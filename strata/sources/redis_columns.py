@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from strata.model.record import MOMENT, SOURCE_SCHEMA, Encoding, constant_column
+from strata.sources.redis_lzf import decompress
 from strata.sources.redis_transaction import LAST_MOMENT
 
 _BATCH_BYTES: Final = 2 << 20
@@ -18,53 +20,98 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Columns:
-    """Rows of one database and one encoding that wait to become a batch."""
+    """Rows of one database and one encoding that wait to become a batch.
+
+    Rows come by `add`, or one by one by `append` or straight into the lists, with `count` called after some of them.
+    """
 
     def __init__(self, namespace: str, encoding: Encoding) -> None:
         self._namespace = namespace
         self.encoding = encoding
-        self._clear()
+        self._counted = self._bytes = 0
+        self.clear()
 
     def add(self, keys: Sequence[bytes], values: Sequence[bytes], expiries: Sequence[int]) -> None:
         """Append rows; expiries are milliseconds since 1970, negative for none."""
-        self._keys.extend(keys)
-        self._values.extend(values)
-        self._expiries.extend(expiries)
-        self._bytes += sum(map(len, values))
+        self.keys.extend(keys)
+        self.values.extend(values)
+        self.expiries.extend(expiries)
+        self.count()
+
+    def append(self, key: bytes, value: bytes, expiry: int) -> None:
+        """Append a row, with `count` to be called after some."""
+        self.keys.append(key)
+        self.values.append(value)
+        self.expiries.append(expiry)
+
+    def count(self) -> None:
+        """Take notice of rows that were appended."""
+        self._bytes += sum([len(value) for value in self.values[self._counted :]])
+        self._counted = len(self.values)
 
     @property
     def full(self) -> bool:
         """Whether the rows make a batch of the size wanted."""
-        return self._bytes >= _BATCH_BYTES or len(self._keys) >= _BATCH_ROWS
+        return self._bytes >= _BATCH_BYTES or len(self.keys) >= _BATCH_ROWS
 
     @property
     def empty(self) -> bool:
         """Whether no rows wait."""
-        return not self._keys
+        return not self.keys
 
     def take(self) -> pa.RecordBatch:
         """The rows as one batch of `SOURCE_SCHEMA`; none wait afterwards."""
-        rows = len(self._keys)
+        rows = len(self.keys)
         batch = pa.RecordBatch.from_arrays(
             [
                 constant_column(self._namespace, rows),
-                pa.array(self._keys, pa.large_binary()),
-                pa.array(self._values, pa.large_binary()),
+                pa.array(self.keys, pa.large_binary()),
+                self._value_array(),
                 constant_column(self.encoding, rows),
-                _moments(self._expiries),
+                _moments(self.expiries),
                 pa.nulls(rows, MOMENT),
                 pa.nulls(rows, pa.string()),
             ],
             schema=SOURCE_SCHEMA,
         )
-        self._clear()
+        self.clear()
         return batch
 
-    def _clear(self) -> None:
-        self._keys: list[bytes] = []
-        self._values: list[bytes] = []
-        self._expiries: list[int] = []
-        self._bytes = 0
+    def _value_array(self) -> pa.LargeBinaryArray:
+        return pa.array(self.values, pa.large_binary())
+
+    def clear(self) -> None:
+        """Drop the rows."""
+        self.keys: list[bytes] = []
+        self.values: list[bytes] = []
+        self.expiries: list[int] = []
+        self._counted = self._bytes = 0
+
+
+class CompressedColumns(Columns):
+    """Rows of strings that come compressed by LZF; `sizes` are those of the plain values."""
+
+    def count(self) -> None:
+        self._bytes += sum(self.sizes[self._counted :])
+        self._counted = len(self.sizes)
+
+    def _value_array(self) -> pa.LargeBinaryArray:
+        """All values by one call: a call for each takes half as long again, and their copies."""
+        offsets = np.zeros(len(self.sizes) + 1, np.int64)
+        np.cumsum(self.sizes, out=offsets[1:])
+        plain = decompress(b"".join(self.values), int(offsets[-1]))
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(plain)]
+        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self.sizes), buffers)
+
+    def clear(self) -> None:
+        super().clear()
+        self.sizes: list[int] = []
+
+
+def drained(parts: deque[bytes]) -> Iterator[bytes]:
+    """The parts of a large value, each let go of as it is taken."""
+    while parts:
+        yield parts.popleft()
 
 
 def moment(expiry: int) -> datetime | None:

@@ -1,24 +1,34 @@
 """HOT: a Redis (6.2 or later) or Valkey server, one or several of its databases.
 
-A record's namespace is its database's number. There is no snapshot across keys: each record is of one moment between
-`cut` and the end of `read`, value and expiry together. What a session holds at a time is a few tens of MiB and, where
+A record's namespace is its database's number. Read from the replication stream (`sync`), all records are of the
+moment of the cut; read by SCAN (`scan`), each is of some moment between `cut` and the end of `read`, value and expiry
+together. The cut says which it was, and for SCAN why. What a session holds at a time is a few tens of MiB and, where
 a single value is larger, that value.
+
+A replica can be read too, either way: by its stream it is the replica that forks, and the cut is the replica's moment
+with the replication id of its primary and the offset it had reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import pyarrow as pa
+
 from strata.errors import SourceError
-from strata.model.record import SourceItem
+from strata.model.record import LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
-from strata.sources.port import Baseline, RestoreMode
+from strata.sources.glob import exact_key, matcher
+from strata.sources.hot_method import HotMethod
+from strata.sources.port import ALL_KEYS, Baseline, RestoreMode
+from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_server import RedisServer, check_writable, identify
+from strata.sources.redis_sync import SyncStream
 from strata.sources.redis_transaction import milliseconds
 from strata.sources.redis_url import RedisAddress, parse_address
 from strata.sources.redis_write import RedisApplication
@@ -32,8 +42,9 @@ class RedisHot:
 
     tier: Tier = Tier.HOT
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, method: HotMethod = HotMethod.AUTO) -> None:
         self._address = parse_address(url)
+        self._method = method
 
     def __repr__(self) -> str:
         return f"RedisHot({self._address}, databases {', '.join(map(str, self._address.databases))})"
@@ -41,8 +52,11 @@ class RedisHot:
     @contextmanager
     def connect(self) -> Iterator[RedisSession]:
         """Open a session for reading; a replica that is in touch with its primary can be read too."""
-        with Connection(self._address) as connection:
-            yield RedisSession(connection, self._address)
+        with (
+            Connection(self._address) as connection,
+            closing(RedisSession(connection, self._address, self._method)) as session,
+        ):
+            yield session
 
     def check(self, description: dict[str, Any]) -> None:
         """Raise unless records of a backup with this description can be written here; writes nothing."""
@@ -78,25 +92,24 @@ class RedisHot:
 class RedisSession:
     """A connection for reading. `read` may be called once at a time."""
 
-    def __init__(self, connection: Connection, address: RedisAddress) -> None:
+    def __init__(self, connection: Connection, address: RedisAddress, method: HotMethod) -> None:
         self._connection = connection
         self._databases = address.databases
+        self._method = method
         self._server: RedisServer = identify(connection)
         self._dump_version: int | None = None
+        self._stream: SyncStream | None = None
+        self._stream_began = 0
 
-    def cut(self) -> dict[str, Any]:
-        """Say where the server is now; what `read` shows is from here on."""
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:
+        """Say where the server is now; what `read` shows is of this moment (`sync`) or from here on (`scan`)."""
+        self.close()
         self._server = identify(self._connection)
-        now = milliseconds(self._connection.ask(b"TIME"))
+        before = self._now()
+        self._stream, why = begin_stream(self._method, self._connection, self._server, scope)
+        method = self._cut_by_scan(why) if self._stream is None else self._cut_by_sync(self._stream, before)
         keys = {str(database): self._size(database) for database in self._databases}
-        self._dump_version = self._find_dump_version()
-        return {
-            "time": datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds"),
-            "method": "scan",
-            "replication_offset": self._server.replication_offset,
-            "replication_id": self._server.replication_id,
-            "keys": keys,
-        }
+        return {**method, "keys": keys}
 
     def describe(self) -> dict[str, Any]:
         """What a restore must know.
@@ -112,14 +125,67 @@ class RedisSession:
         }
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
-        patterns = [None] if scope.is_everything else list(scope.patterns)
+        """The records of the scope. A stream is read once: after it, and before any `cut`, it is SCAN that reads."""
+        stream, self._stream = self._stream, None
+        yield from self._scan(scope) if stream is None else self._follow(stream, scope)
+
+    def close(self) -> None:
+        """End a stream that nobody has read."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _cut_by_sync(self, stream: SyncStream, before: int) -> dict[str, Any]:
+        """The cut of a stream: not after the second in which the server's child began to write.
+
+        A save that was under way for another replica may have been shared, so that its moment is before we asked.
+        """
+        now, second = self._now(), stream.splitter.head.saved_at
+        latest = now if second is None else min(now, second * 1000 + 999)
+        self._stream_began = min(before, latest)
+        self._dump_version = stream.splitter.head.version
+        return {
+            "time": _text(latest),
+            "method": "sync",
+            "replication_offset": stream.replication_offset,
+            "replication_id": stream.replication_id,
+        }
+
+    def _cut_by_scan(self, why: str) -> dict[str, Any]:
+        now = self._now()
+        self._dump_version = self._find_dump_version()
+        return {
+            "time": _text(now),
+            "method": "scan",
+            "why": why,
+            "replication_offset": self._server.replication_offset,
+            "replication_id": self._server.replication_id,
+        }
+
+    def _follow(self, stream: SyncStream, scope: Scope) -> Iterator[SourceItem]:
+        try:
+            items = stream.splitter.records(self._databases, self._stream_began)
+            yield from items if scope.is_everything else _covered(items, scope)
+            self._dump_version = stream.splitter.dump_version
+        finally:
+            stream.close()
+
+    def _scan(self, scope: Scope) -> Iterator[SourceItem]:
+        exact = list(dict.fromkeys(key for pattern in scope.patterns if (key := exact_key(pattern)) is not None))
+        globs = [None] if scope.is_everything else [one for one in scope.patterns if exact_key(one) is None]
         highest = 0
         for database in self._databases:
             reader = DatabaseReader(self._connection, database, self._server.expiry)
-            for pattern in patterns:
+            if exact and not scope.is_everything:
+                yield from reader.read_keys(exact)
+            for pattern in globs:
                 yield from reader.read(pattern)
             highest = max(highest, reader.dump_version or 0)
         self._dump_version = highest or None
+
+    def _now(self) -> int:
+        """The server's clock, in milliseconds since 1970."""
+        return milliseconds(self._connection.ask(b"TIME"))
 
     def _size(self, database: int) -> int:
         self._connection.select(database)
@@ -136,3 +202,20 @@ class RedisSession:
                 if small and (payload := self._connection.ask(b"DUMP", key)):
                     return payload_version(payload)
         return None
+
+
+def _text(moment: int) -> str:
+    """A moment in milliseconds since 1970, as ISO 8601 has it."""
+    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def _covered(items: Iterator[SourceItem], scope: Scope) -> Iterator[SourceItem]:
+    """Those of batches and large values that the scope covers."""
+    covers = matcher(scope)
+    for item in items:
+        if isinstance(item, pa.RecordBatch):
+            rows = item.filter(pa.array([covers(key) for key in item.column("key").to_pylist()], pa.bool_()))
+            if rows.num_rows:
+                yield rows
+        elif isinstance(item, LargeValue) and covers(item.key):
+            yield item

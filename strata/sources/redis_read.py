@@ -22,7 +22,7 @@ from operator import not_
 from typing import Any, Final
 
 from strata.model.record import LARGE_VALUE, Encoding, LargeValue, SourceItem
-from strata.sources.redis_columns import Columns, moment
+from strata.sources.redis_columns import Columns, drained, moment
 from strata.sources.redis_commands import KeyCommand, KeysCommand, pack, packed
 from strata.sources.redis_transaction import GONE, NEVER, UNSURE, ExpiryCommand, Transaction, Transactions
 from strata.sources.resp import Connection, Refusal, Ticket, refusal_code, refused
@@ -84,6 +84,19 @@ class DatabaseReader:
                 yield from self._sort_all(waiting.popleft())
         while waiting:
             yield from self._sort_all(waiting.popleft())
+        yield from self._finish()
+
+    def read_keys(self, keys: Sequence[bytes]) -> Iterator[SourceItem]:
+        """The records of these keys, as far as they are there, without a look at any other."""
+        self._connection.select(self._database)
+        for start in range(0, len(keys), _PAGE_KEYS):
+            page = keys[start : start + _PAGE_KEYS]
+            groups = [list(page[at : at + _PROBE_KEYS]) for at in range(0, len(page), _PROBE_KEYS)]
+            yield from self._sort_all(self._transactions.begin(_PROBE, groups))
+        yield from self._finish()
+
+    def _finish(self) -> Iterator[SourceItem]:
+        """Read what was set aside, and give the rows that wait."""
         while self._long or self._others:
             yield from self._read_rest()
         yield from (columns.take() for columns in (self._strings, self._dumps) if not columns.empty)
@@ -197,7 +210,7 @@ class DatabaseReader:
             self.dump_version = max(payload_version(value), self.dump_version or 0)
         if len(value) > LARGE_VALUE:
             parts = deque(value[start : start + _PART_BYTES] for start in range(0, len(value), _PART_BYTES))
-            yield LargeValue(self._namespace, key, columns.encoding, len(value), _drained(parts), moment(expiry))
+            yield LargeValue(self._namespace, key, columns.encoding, len(value), drained(parts), moment(expiry))
             return
         columns.add([key], [value], [expiry])
         if columns.full:
@@ -212,7 +225,7 @@ class DatabaseReader:
             if found := self._watched_parts(key):
                 parts, expiry = found
                 size = sum(map(len, parts))
-                yield LargeValue(self._namespace, key, Encoding.REDIS_STRING, size, _drained(parts), moment(expiry))
+                yield LargeValue(self._namespace, key, Encoding.REDIS_STRING, size, drained(parts), moment(expiry))
                 return
         yield from self._fetch(_GET, [(key, _STREAMED_BYTES)], self._strings)
 
@@ -264,9 +277,3 @@ def _grouped(sized: Sequence[tuple[bytes, int]]) -> Iterator[list[bytes]]:
         filled += size
     if group:
         yield group
-
-
-def _drained(parts: deque[bytes]) -> Iterator[bytes]:
-    """The parts, each let go of as it is taken."""
-    while parts:
-        yield parts.popleft()

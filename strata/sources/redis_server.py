@@ -17,6 +17,7 @@ _TELLS_MOMENTS: Final = (7, 0)  # PEXPIRETIME
 _ANY_VERSION: Final = 6
 _NO_SUCH_TYPE: Final = b"\xff"
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5  # CRC-64 Jones, reflected
+_CHILDREN: Final = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "module_fork_in_progress")
 _PROBE_KEY: Final = b"strata:check"
 
 
@@ -28,6 +29,8 @@ class RedisServer:
     version: str
     expiry: ExpiryCommand
     is_replica: bool
+    is_saving: bool
+    """Whether a child of it writes a file at the moment; it has one child at a time."""
     replication_id: str
     replication_offset: int
 
@@ -52,6 +55,7 @@ def identify(connection: Connection) -> RedisServer:
         version=info.get(f"{product}_version", info["redis_version"]),
         expiry=ExpiryCommand.MOMENT if level >= _TELLS_MOMENTS else ExpiryCommand.REMAINING,
         is_replica=is_replica,
+        is_saving=any(info.get(child, "0") != "0" for child in _CHILDREN),
         replication_id=info["master_replid"],
         replication_offset=int(info.get("slave_repl_offset", info["master_repl_offset"])),
     )

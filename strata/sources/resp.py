@@ -184,6 +184,23 @@ class Connection:
             raise SourceError(f"{_at(self.address)} does not speak the Redis protocol", hint=_WRONG_PORT) from None
         self._tickets.popleft().fill(replies)
 
+    def receive_raw(self, into: memoryview) -> int:
+        """Receive bytes as they come, at least one: for what a server sends that is no reply."""
+        try:
+            while True:
+                try:
+                    count = self._socket.recv_into(into)
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    self._wait(select.POLLIN)
+                else:
+                    break
+            if not count:
+                raise ConnectionAbortedError
+        except OSError as error:
+            self.close()
+            raise _unavailable(self.address, error) from None
+        return count
+
     def _fill(self) -> None:
         while not self._read_some():
             self._wait(select.POLLIN)

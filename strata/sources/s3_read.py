@@ -28,7 +28,7 @@ from strata.model.tier import Tier
 from strata.s3client import Translated
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
-from strata.sources.port import Baseline, Reading
+from strata.sources.port import ALL_KEYS, Baseline, Reading
 from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Page, Piece
 from strata.sources.s3_listing import pages
 from strata.sources.s3_marks import Known, known_from, mark_read
@@ -52,7 +52,7 @@ class ColdSession:
         self._threads = threads
         self._reads = ExitStack()
 
-    def cut(self) -> dict[str, Any]:
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         time = self._bucket.page(limit=1).time
         return {"method": "listing", "time": time.isoformat() if time else None}
 

@@ -13,9 +13,10 @@ import pytest
 
 from strata.catalog.metadata import BackupMetadataManager
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectExists, StoreUnavailable
-from strata.model.layer import Layer, LayerKind, ObjectKind, StoredObject
-from strata.model.manifest import FORMAT_VERSION, BackupMetadata, TierContent, manifest_name
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.backup_type import BackupType
+from strata.model.layer import LayerKind, LayerRef
+from strata.model.manifest import FORMAT_VERSION, BackupMetadata, Changes, TierContent, manifest_name
+from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore
 from strata.testing import FlakyStore
@@ -24,32 +25,31 @@ NOW = datetime(2025, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
 def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -> BackupMetadata:
-    """A manifest of one layer with one object."""
-    stored = StoredObject(
-        name=f"layers/{backup_id}-hot/000000.seg",
-        kind=ObjectKind.SEGMENT,
-        seq=0,
-        rows=3,
-        raw_bytes=100,
-        size=200,
-        digest="ab" * 32,
-        proof="cd" * 16,
-    )
-    layer = Layer(
+    """A manifest of one layer."""
+    layer = LayerRef(
         layer_id=f"{backup_id}-hot",
+        backup_id=backup_id,
         tier=Tier.HOT,
         kind=LayerKind.BASE,
+        fingerprint_key_id="f-0123456789ab",
         records=3,
         tombstones=0,
+        chunked=1,
         logical_bytes=50,
-        objects=(stored,),
+        stored_bytes=200,
+        objects=2,
+        digest="ab" * 32,
     )
-    hot = TierContent(tier=Tier.HOT, stack=(layer,), records=3, patterns=("*",), cut={"at": "\u00fc\u65e5"})
-    warm = TierContent(tier=Tier.WARM, stack=(), records=0, patterns=("*",), cut={}, reason="not set")
+    cut = {"at": "\u00fc\u65e5"}
+    hot = TierContent(
+        tier=Tier.HOT, stack=(layer,), records=3, logical_bytes=50, patterns=("*",), cut=cut, changes=Changes(new=3)
+    )
+    warm = TierContent(tier=Tier.WARM, stack=(), records=0, logical_bytes=0, patterns=("*",), cut={}, reason="not set")
     fields: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "backup_id": backup_id,
         "backup_type": BackupType.FULL,
+        "generation": 1,
         "created_at": NOW,
         "recorded_at": NOW + timedelta(seconds=9),
         "storage_tier": StorageTier.LOCAL,
@@ -58,7 +58,9 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
         "wrapped_key": "AAAA",
         "fingerprint_key_id": "f-0123456789ab",
         "parent": None,
+        "reasons": ("HOT (Redis) gets a fresh base",),
         "tiers": (hot, warm),
+        "borrowed": (),
         "seconds": {"collect hot": 1.5},
         "written_by": "strata test",
         "details": "AAAA",

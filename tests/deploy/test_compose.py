@@ -64,12 +64,13 @@ def test_every_setting_exists(path: str) -> None:
         ("collect", {"BROKER_PASSWORD", "HOT_PASSWORD", "WARM_PASSWORD", "COLD_ACCESS_KEY_ID"}),
         ("seal", {"BROKER_PASSWORD"}),
         ("store", {"BROKER_PASSWORD", "HOT_PASSWORD", "WARM_PASSWORD", "COLD_ACCESS_KEY_ID"}),
+        ("emergency", {"BROKER_PASSWORD", "HOT_PASSWORD", "WARM_PASSWORD", "COLD_ACCESS_KEY_ID"}),
         ("beat", {"BROKER_PASSWORD"}),
         ("flower", {"BROKER_PASSWORD", "FLOWER_PASSWORD"}),
     ],
 )
 def test_process_knows_no_password_it_does_not_need(name: str, secrets: set[str]) -> None:
-    """Only collect and store may enter the tiers; only they reach the tiers' network."""
+    """Only collect, store and emergency may enter the tiers; only they reach the tiers' network."""
     used = set(re.findall(r"\$\{(\w+)", str(SERVICES[name]["environment"])))
     assert used - {"COLD_SECRET_ACCESS_KEY"} == secrets
     assert ("state" in SERVICES[name]["networks"]) == ("HOT_PASSWORD" in secrets)
@@ -83,7 +84,7 @@ def test_only_workers_and_commands_hold_the_keyring() -> None:
 def test_backups_are_mounted_only_where_they_are_read_or_written() -> None:
     """Collect and seal hand their work on through the spool; neither can touch a backup."""
     mounted = {name for name in OURS if any("/backups" in volume for volume in SERVICES[name].get("volumes", []))}
-    assert mounted == {"control", "store", "cli"}
+    assert mounted == {"control", "store", "emergency", "cli"}
 
 
 def test_workers_may_finish_their_stage_before_they_are_killed() -> None:

@@ -220,12 +220,13 @@ SECRET_SETTINGS = (
         ("collect", {"strata-queue", "strata-spool", "strata-sources"}),
         ("seal", {"strata-queue", "strata-spool"}),
         ("store", {"strata-queue", "strata-spool", "strata-sources", "strata-store"}),
+        ("emergency", {"strata-queue", "strata-spool", "strata-sources", "strata-store"}),
         ("beat", {"strata-queue"}),
         ("flower", {"strata-queue"}),
     ],
 )
 def test_process_is_given_only_the_secrets_it_needs(full: dict[str, Manifest], name: str, secrets: set[str]) -> None:
-    """Only collect and store may enter the tiers; only control and store may reach the backups."""
+    """Only collect, store and emergency may enter the tiers; all but collect and seal may reach the backups."""
     assert secrets_of(full[name]) == secrets
     mounted = {volume["name"] for volume in pod(full[name])["volumes"]}
     assert ("backups" in mounted) == ("strata-store" in secrets)

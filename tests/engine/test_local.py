@@ -23,6 +23,7 @@ from strata.errors import (
     StoreUnavailable,
     StrataError,
 )
+from strata.model.backup_type import BackupType
 from strata.model.layer import ObjectKind
 from strata.model.record import LARGE_VALUE, Encoding
 from strata.model.run import RunState
@@ -33,6 +34,8 @@ from strata.testing import FlakyStore, Key, Lie, LyingStore, MemoryRecord, Memor
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
 MIB = 1 << 20
+STORED = ["layers/*.seg", "layers/*.idx", "layers/*.cdx", "chunks/*.pack", "layers/*/layer.json"]
+"""Whatever a backup names, by pattern."""
 
 _moments = st.none() | st.integers(0, 253_402_300_799_999).map(
     lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
@@ -100,7 +103,7 @@ def test_many_segments_and_packs_come_back(folder: Path) -> None:
     records = {("0", b"%d" % number): MemoryRecord(value) for number, value in enumerate(values)}
     source = MemorySource(Tier.COLD, records, batch_rows=4)
     bench = Workbench(folder, {Tier.COLD: source}, segment_bytes=2 * MIB)
-    (layer,) = bench.backup().layers
+    (layer,) = bench.layers(bench.backup())
     assert len(layer.of_kind(ObjectKind.SEGMENT)) > 1
     assert len(layer.of_kind(ObjectKind.PACK)) > 1
     source.records.clear()
@@ -114,7 +117,18 @@ def test_equal_large_values_are_stored_once(folder: Path) -> None:
     records = {("0", b"%d" % number): MemoryRecord(value) for number in range(4)}
     manifest = Workbench(folder, {Tier.COLD: MemorySource(Tier.COLD, records)}).backup()
     assert manifest.logical_bytes == 20 * MIB
-    assert manifest.stored_bytes < 6 * MIB
+    assert manifest.added_bytes < 6 * MIB
+
+
+def test_a_fresh_backup_stands_alone(folder: Path) -> None:
+    """It names no layer of another backup, not even one that holds the same chunks."""
+    bench = Workbench(folder, {**tiers_of(3, tiers=[Tier.HOT]), **large_values()})
+    bench.backup()
+    manifest = bench.backup("20250103-fresh", fresh=True)
+    assert {layer.backup_id for layer in manifest.layers} == {"20250103-fresh"}
+    for name in [name for name in bench.stored() if RUN in name]:
+        bench.files.delete(name)
+    bench.restorer.verify(manifest, (Tier.HOT, Tier.COLD), lambda _: None)
 
 
 def test_an_empty_tier_is_an_empty_tier(folder: Path) -> None:
@@ -145,7 +159,7 @@ def test_a_key_read_twice_is_stored_once_as_read_last(folder: Path) -> None:
     stale = {key: MemoryRecord(b"old" * 10_000) for key in list(values)[::2]}
     source = MemorySource(Tier.HOT, values, stale=stale, batch_rows=20)
     bench = Workbench(folder, {Tier.HOT: source}, segment_bytes=1 * MIB)
-    (layer,) = bench.backup().layers
+    (layer,) = bench.layers(bench.backup())
     segments = layer.of_kind(ObjectKind.SEGMENT)
     assert (layer.records, sum(segment.rows for segment in segments)) == (300, 300)
     source.records.clear()
@@ -176,14 +190,15 @@ def test_a_large_value_read_twice_is_stored_as_read_last(folder: Path) -> None:
     assert source.records == values
 
 
-def test_a_segment_that_lost_every_row_is_still_a_segment(folder: Path) -> None:
-    """Where all of a segment's records were read again later, it is stored empty and the backup is whole."""
+def test_a_segment_that_lost_every_row_is_not_stored(folder: Path) -> None:
+    """Where all of a segment's records were read again later, nothing is left of it and the backup is whole."""
     values = {("0", b"%d" % number): MemoryRecord(b"new") for number in range(6)}
     stale = {key: MemoryRecord(bytes([number]) * MIB) for number, key in enumerate(values)}
     source = MemorySource(Tier.HOT, values, stale=stale, batch_rows=6)
     bench = Workbench(folder, {Tier.HOT: source}, segment_bytes=1 * MIB)
-    (layer,) = bench.backup().layers
-    assert [segment.rows for segment in layer.of_kind(ObjectKind.SEGMENT)] == [0, 6]
+    (layer,) = bench.layers(bench.backup())
+    assert [(segment.seq, segment.rows) for segment in layer.of_kind(ObjectKind.SEGMENT)] == [(1, 6)]
+    assert [name for name in bench.stored() if name.endswith(".seg")] == [layer.of_kind(ObjectKind.SEGMENT)[0].name]
     source.records.clear()
     bench.restore()
     assert source.records == values
@@ -249,14 +264,14 @@ def test_storage_and_key_are_enough(folder: Path) -> None:
     assert {tier: source.records for tier, source in fresh.sources.items()} == before
 
 
-@pytest.mark.parametrize("kind", ["seg", "idx", "pack", "cdx", "json"])
+@pytest.mark.parametrize("kind", [".seg", ".idx", ".pack", ".cdx", "/layer.json", "another.json"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "swapped"])
 def test_a_restore_of_a_damaged_backup_writes_nothing(folder: Path, kind: str, damage: str) -> None:
     """One damaged object of any kind fails the check, is named, and every target stays as it is."""
     bench = Workbench(folder, {**tiers_of(3, tiers=[Tier.HOT]), **large_values()})
     bench.backup()
-    bench.backup("20250103-another")
-    name = next(name for name in bench.stored() if name.endswith(f".{kind}") and "20250103" in name)
+    bench.backup("20250103-another", fresh=True)
+    name = next(name for name in bench.stored() if name.endswith(kind) and "20250103" in name)
     data = bench.files.get(name)
     if damage == "gone":
         bench.files.delete(name)
@@ -288,15 +303,15 @@ def restore_of(bench: Workbench, backup_id: str) -> None:
 # --- what fails a backup ------------------------------------------------------------------------------------------
 
 
-def assert_nothing_is_left(bench: Workbench, run_id: str = RUN) -> None:
-    """No manifest, an empty spool, a free lease, and a run that FAILED with its reason."""
+def assert_nothing_is_left(bench: Workbench, run_id: str = RUN, state: RunState = RunState.FAILED) -> None:
+    """No manifest, an empty spool, a free lease, and a run that FAILED (or was REFUSED) with its reason."""
     assert bench.stored("manifests/") == []
     assert bench.spooled() == []
     assert bench.lease
     assert bench.lease.holder() is None
     run = bench.ledger.run(run_id)
     assert run
-    assert run.state is RunState.FAILED
+    assert run.state is state
     assert run.reason
 
 
@@ -325,7 +340,7 @@ def test_after_a_failure_the_next_backup_succeeds(folder: Path) -> None:
     assert bench.backup("20250102-030406-full-000001").records == 1500
 
 
-@pytest.mark.parametrize("pattern", ["layers/*.seg", "layers/*.idx", "layers/*.cdx", "chunks/*.pack"])
+@pytest.mark.parametrize("pattern", STORED)
 @pytest.mark.parametrize("lie", Lie)
 def test_a_store_that_lies_is_caught_before_the_backup_exists(folder: Path, pattern: str, lie: Lie) -> None:
     """Other bytes, another object or none: verification reads back what is stored, and no manifest is written."""
@@ -335,7 +350,7 @@ def test_a_store_that_lies_is_caught_before_the_backup_exists(folder: Path, patt
     assert_nothing_is_left(bench)
 
 
-@pytest.mark.parametrize("pattern", ["layers/*.seg", "layers/*.idx", "layers/*.cdx", "chunks/*.pack"])
+@pytest.mark.parametrize("pattern", STORED)
 def test_a_torn_write_is_caught_before_the_backup_exists(folder: Path, pattern: str) -> None:
     """A store that kept half an object and said nothing is found out by the verification."""
     bench = Workbench(folder, large_values(), wrap_store=lambda store: TornStore(store, pattern))
@@ -366,7 +381,8 @@ def test_a_spool_or_store_that_tears_every_write_yields_no_backup(folder: Path, 
 def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> None:
     """A store that does not answer once fails a run in this process, wherever it happens; the next run succeeds.
 
-    A run whose manifest was written before the failure has succeeded: then the backup exists, and is whole.
+    A run that could not even be planned is refused. A run whose manifest was written before the failure has
+    succeeded: then the backup exists, and is whole.
     """
     whole: list[FlakyStore] = []
 
@@ -374,8 +390,11 @@ def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> No
         whole.append(FlakyStore(store, ()))
         return whole[0]
 
-    Workbench(folder / "whole", _made(folder / "whole"), wrap_store=counting).backup()
-    for number in range(whole[0].operations):
+    counted = Workbench(folder / "whole", _made(folder / "whole"), wrap_store=counting)
+    counted.manager.planner.decide(BackupType.FULL, RUN)
+    planning = whole[0].operations
+    counted.backup()
+    for number in range(whole[0].operations - planning):
         where = folder / f"{number}"
         bench = Workbench(where, _made(where), wrap_store=partial(FlakyStore, fails={number}, moment=moment))
         with pytest.raises(StoreUnavailable):
@@ -385,7 +404,7 @@ def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> No
         if bench.stored("manifests/"):
             bench.restorer.verify(bench.metadata.load(RUN), tuple(Tier), lambda _: None)
         else:
-            assert_nothing_is_left(bench)
+            assert_nothing_is_left(bench, state=RunState.REFUSED if number < planning else RunState.FAILED)
         assert bench.backup("20250103-next").records == 9
 
 

@@ -28,11 +28,13 @@ from strata.errors import (
     SourceUnavailable,
     StoreUnavailable,
 )
+from strata.model.backup_type import RULES, BackupType
+from strata.model.layer import LayerKind
 from strata.model.run import Run, RunState, Stage, StageRow
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.seal.keyring import FileKeyring, Purpose
 from strata.sources.port import RestoreMode
-from strata.testing import FlakyStore, Moment
+from strata.testing import FlakyStore, MemoryRecord, Moment
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
 LABEL = "hot/segment/0"
@@ -131,7 +133,7 @@ def test_no_key_is_no_backup(folder: Path, missing: Purpose) -> None:
     """A backup that lacks a key it will need is refused before anything is read, and its lease is given back."""
     bench = Workbench(folder, tiers_of(1))
     held = [key for key in bench.keyring._keys if key.purpose is not missing]
-    bench.manager._keyring = FileKeyring(held)
+    bench.manager.planner._keyring = FileKeyring(held)
     with pytest.raises(KeyringError, match=missing.value):
         bench.manager.start(BackupType.FULL, RUN)
     assert run_of(bench).state is RunState.REFUSED
@@ -147,11 +149,16 @@ def test_nothing_to_back_up_is_refused(folder: Path) -> None:
     assert (run_of(bench).state, holder(bench)) == (RunState.REFUSED, None)
 
 
-def test_a_type_that_cannot_be_made_is_refused(bench: Workbench) -> None:
-    """A type that this version cannot plan is refused before the lease is asked for."""
-    with pytest.raises(SettingError, match="snapshot"):
-        bench.manager.start(BackupType.SNAPSHOT, RUN)
-    assert run_of(bench).state is RunState.REFUSED
+@pytest.mark.parametrize("backup_type", BackupType)
+def test_every_type_can_be_the_first(folder: Path, backup_type: BackupType) -> None:
+    """Where nothing is there to build on each type is made all the same, and holds what its scope covers."""
+    bench = Workbench(folder, tiers_of(5, key=b"position:%d", tiers=[Tier.HOT, Tier.COLD]))
+    for source in bench.sources.values():
+        source.records["0", b"elsewhere"] = MemoryRecord(b"x")
+    manifest = bench.backup(backup_type=backup_type)
+    assert manifest.records == (12 if RULES[backup_type].patterns == ("*",) else 10)
+    assert [layer.kind for layer in manifest.layers] == [LayerKind.BASE] * 2
+    bench.restorer.verify(manifest, (Tier.HOT, Tier.COLD), lambda _: None)
 
 
 def test_a_worker_with_another_store_does_no_stage(bench: Workbench, folder: Path) -> None:
@@ -278,23 +285,33 @@ def test_a_stage_that_died_before_it_could_say_so_is_done_again(folder: Path, fo
 @pytest.mark.parametrize("moment", Moment)
 @pytest.mark.parametrize("part", ["store", "spool"])
 def test_any_one_failure_of_storage_is_survived_by_a_retry(folder: Path, part: str, moment: Moment) -> None:
-    """Whichever single operation fails, before or after it was done: the stage is tried again and the backup whole."""
+    """Whichever single operation fails, before or after it was done: the stage is tried again and the backup whole.
+
+    A start is not tried again: it is refused, with its reason, and another run's succeeds.
+    """
     number = failures = 0
     while failures == number:
         where = folder / f"{number}"
         where.mkdir()
         wrap = {f"wrap_{part}": partial(FlakyStore, fails={number}, moment=moment)}
         bench = Workbench(where, tiers_of(2, tiers=[Tier.HOT]), **wrap)  # type: ignore[arg-type]
-        for stage in every_stage(bench):
+        run_id = RUN
+        try:
+            bench.manager.start(BackupType.FULL, run_id)
+        except StoreUnavailable:
+            failures += 1
+            assert (run_of(bench).state, holder(bench)) == (RunState.REFUSED, None)
+            run_id = "another"
+        for stage in every_stage(bench, run_id):
             try:
                 stage()
             except StoreUnavailable:
                 failures += 1
                 stage()
-        assert run_of(bench).state is RunState.DONE
+        assert run_of(bench, run_id).state is RunState.DONE
         assert (bench.spooled(), holder(bench)) == ([], None)
         whole = Workbench(where, bench.sources)
-        whole.restorer.verify(whole.metadata.load(RUN), (Tier.HOT,), lambda _: None)
+        whole.restorer.verify(whole.metadata.load(run_id), (Tier.HOT,), lambda _: None)
         number += 1
     assert failures >= 5
 

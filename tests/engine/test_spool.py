@@ -10,9 +10,10 @@ import pytest
 
 from strata.engine.spool import Spool
 from strata.errors import IntegrityError, ObjectNotFound
+from strata.model.backup_type import BackupType
 from strata.model.layer import ObjectKind
 from strata.model.run import Stage
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.seal.frame import Compression
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore

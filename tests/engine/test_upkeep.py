@@ -10,8 +10,9 @@ import pytest
 from strata.catalog.lease import FileLease
 from strata.engine import upkeep as module
 from strata.engine.upkeep import MAX_RESENT, Upkeep
+from strata.model.backup_type import BackupType
 from strata.model.run import RunState
-from strata.model.tier import BackupType, Tier
+from strata.model.tier import Tier
 from strata.testing import SettableClock
 from tests.engine.workbench import RUN, Workbench, tiers_of
 

@@ -13,7 +13,8 @@ import pytest
 from blake3 import blake3
 
 from strata.content.blocks import decode_block, encode_block
-from strata.engine.verifier import SCHEMAS, LayerReader, Verifier
+from strata.engine.layers import SCHEMAS, LayerReader
+from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.layer import Layer, ObjectKind, StoredObject
 from strata.model.manifest import BackupMetadata
@@ -42,9 +43,9 @@ def manifest(bench: Workbench) -> BackupMetadata:
 
 
 @pytest.fixture
-def layer(manifest: BackupMetadata) -> Layer:
+def layer(bench: Workbench, manifest: BackupMetadata) -> Layer:
     """Its layer, with objects of every kind."""
-    return manifest.layers[0]
+    return bench.layers(manifest)[0]
 
 
 @pytest.fixture
@@ -91,9 +92,8 @@ def test_an_object_of_another_layer_is_refused(verifier: Verifier, layer: Layer,
 
 
 @pytest.mark.parametrize("lie", Lie)
-def test_the_store_is_read_and_not_believed(bench: Workbench, manifest: BackupMetadata, lie: Lie) -> None:
+def test_the_store_is_read_and_not_believed(bench: Workbench, manifest: BackupMetadata, layer: Layer, lie: Lie) -> None:
     """Bytes that differ from those written, or are not there, are found out by reading them."""
-    layer = manifest.layers[0]
     store: ObjectStore = LyingStore(bench.files, "*", lie)
     secret = bench.keyring.fingerprint_key(manifest.fingerprint_key_id).secret
     verifier = Verifier(LayerReader(store, bench.keyring), store, secret)
@@ -110,7 +110,7 @@ Change = Callable[[list[Block]], list[Block]]
 
 def forged(bench: Workbench, manifest: BackupMetadata, kind: ObjectKind, change: Change) -> StoredObject:
     """The object with changed blocks, sealed anew under the true key, with the size and digest of the forgery."""
-    layer = manifest.layers[0]
+    layer = bench.layers(manifest)[0]
     (stored,) = layer.of_kind(kind)
     data_key = bench.keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key))
     key = FrameKey(data_key.secret, data_key.key_id, data_key.wrapped)

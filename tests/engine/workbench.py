@@ -14,13 +14,17 @@ from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.layers import LayerReader
 from strata.engine.local import backup_here, restore_here
-from strata.engine.manager import BackupManager, BackupOptions
+from strata.engine.manager import BackupManager
+from strata.engine.planner import BackupOptions
 from strata.engine.restorer import BackupRestorer, Restored
 from strata.engine.runner import StageRunner
 from strata.engine.spool import Spool
+from strata.model.backup_type import BackupType
+from strata.model.layer import Layer
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import BackupType, StorageTier, Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from strata.sources.port import RestoreMode
 from strata.storage.filesystem import Durability, FilesystemStore
@@ -81,15 +85,21 @@ class Workbench:
             ),
         )
 
-    def backup(self, run_id: str = RUN) -> BackupMetadata:
-        """A full backup in this process."""
-        return backup_here(self.manager, BackupType.FULL, run_id)
+    def backup(
+        self, run_id: str = RUN, backup_type: BackupType = BackupType.FULL, *, fresh: bool = False
+    ) -> BackupMetadata:
+        """A backup in this process."""
+        return backup_here(self.manager, backup_type, run_id, fresh=fresh)
 
     def restore(
         self, run_id: str = "restore", mode: RestoreMode = RestoreMode.EXACT, tiers: tuple[Tier, ...] = ()
     ) -> Restored:
         """A restore of the latest backup in this process."""
         return restore_here(self.manager, "latest", run_id, mode, tiers)
+
+    def layers(self, manifest: BackupMetadata) -> list[Layer]:
+        """The layers that a manifest names."""
+        return LayerReader(self.files, self.keyring).load(manifest.layers)
 
     def stored(self, prefix: str = "") -> list[str]:
         """The names of the objects in the store."""
@@ -106,12 +116,17 @@ class Workbench:
 
 
 def tiers_of(
-    count: int, *, value: Callable[[int], bytes] = lambda number: b"value %d" % number, tiers: Iterable[Tier] = Tier
+    count: int,
+    *,
+    key: bytes = b"",
+    value: Callable[[int], bytes] = lambda number: b"value %d" % number,
+    tiers: Iterable[Tier] = Tier,
 ) -> dict[Tier, MemorySource]:
-    """Tiers with so many records each."""
+    """Tiers with so many records each, whose keys begin with the tier's name where `key` does not say otherwise."""
     return {
         tier: MemorySource(
-            tier, {("0", b"%s:%d" % (tier.encode(), number)): MemoryRecord(value(number)) for number in range(count)}
+            tier,
+            {("0", (key or tier.encode() + b":%d") % number): MemoryRecord(value(number)) for number in range(count)},
         )
         for tier in tiers
     }

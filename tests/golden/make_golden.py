@@ -25,8 +25,8 @@ from botocore.config import Config
 from pydantic import SecretStr
 
 from strata.engine.local import backup_here
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import BackupType
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
 from strata.wiring import Wiring

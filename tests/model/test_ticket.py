@@ -39,21 +39,26 @@ def test_no_two_objects_share_a_name() -> None:
     assert object_name("a-hot", ObjectKind.SEGMENT, 3) == "layers/a-hot/000003.seg"
 
 
-def test_a_selection_applies_to_the_segment_of_its_number_alone() -> None:
-    """The selection of segment 0 touches neither other segments nor other kinds, nor other tiers."""
+@pytest.mark.parametrize("chosen", ["hot/segment/0", "hot/pack/7"])
+def test_a_selection_applies_to_its_unit_alone(chosen: str) -> None:
+    """The selection of one unit touches no other number, no other kind, and no other tier."""
     tiers = tuple(
         TierMerged(
             tier=tier,
             objects=tuple(spooled(unit) for unit in UNITS if unit.tier is tier),
-            selections={0: "the-selection"} if tier is Tier.HOT else {},
+            selections={chosen: "the-selection"} if tier is Tier.HOT else {},
+            stack=(),
             records=1,
+            kept=1,
             tombstones=0,
             logical_bytes=1,
+            kept_bytes=1,
+            changes=None,
         )
         for tier in (Tier.HOT, Tier.COLD)
     )
     merged = Merged.model_validate_json(Merged(tiers=tiers).model_dump_json())
-    assert [unit.label for unit in UNITS if merged.selection(unit)] == ["hot/segment/0"]
+    assert [unit.label for unit in UNITS if merged.selection(unit)] == [chosen]
     assert [merged.find(unit.label).unit for unit in UNITS] == UNITS
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 from celery import Celery
 
+from strata.model.backup_type import BackupType
 from strata.model.run import Run
-from strata.model.tier import BackupType
 from strata.planning.backup import new_run_id
 from strata.sources.port import RestoreMode
 from strata.wiring import Wiring

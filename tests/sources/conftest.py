@@ -1,4 +1,4 @@
-"""Two S3 services for the tests of COLD: moto (strict about metadata, versions, conditions) and rclone (plain)."""
+"""Services for the tests of sources: a Redis whose stream begins at once; S3 by moto (strict) and rclone (plain)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,33 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strata.sources.s3_cold import S3Cold
+from tests.sources.hot_state import client
 from tests.sources.s3_objects import SECRET, Service, make_old
-from workers.local_stack.servers import S3Server, start_s3
+from workers.local_stack.servers import RedisServer, S3Server, start_redis, start_s3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+
+@pytest.fixture(scope="session")
+def stream_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the session whose replication stream begins without waiting for more replicas."""
+    options = ["--repl-diskless-sync-delay", "0", "--appendonly", "no"]  # a rewrite of its file would be in the way
+    server = start_redis(tmp_path_factory.mktemp("stream"), options=options)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stream_url(stream_server: RedisServer) -> Iterator[str]:
+    """The URL of its database 0; all are empty, and none of its children is at work."""
+    there = client(stream_server.url)
+    while there.info("persistence")["rdb_bgsave_in_progress"]:
+        pass
+    yield stream_server.url
+    there.flushall()
+    there.config_set("rdbcompression", "yes")
+    there.config_set("repl-diskless-sync", "yes")
 
 
 @pytest.fixture

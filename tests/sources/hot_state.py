@@ -16,6 +16,7 @@ import redis
 
 from strata.model.record import SOURCE_SCHEMA, Encoding, LargeValue, SourceItem, constant_column
 from strata.model.scope import Scope
+from strata.sources.hot_method import HotMethod
 from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
 from strata.sources.redis_hot import RedisHot
 
@@ -86,10 +87,12 @@ def whole(item: SourceItem) -> SourceItem:
     return replace(item, parts=list(item.parts)) if isinstance(item, LargeValue) else item  # type: ignore[arg-type]
 
 
-def read_items(url: str, scope: Scope = EVERYTHING) -> tuple[list[SourceItem], dict[str, Any]]:
+def read_items(
+    url: str, scope: Scope = EVERYTHING, method: HotMethod = HotMethod.AUTO
+) -> tuple[list[SourceItem], dict[str, Any]]:
     """Everything a session yields, and its description."""
-    with RedisHot(url).connect() as session:
-        session.cut()
+    with RedisHot(url, method).connect() as session:
+        session.cut(scope)
         items = [whole(item) for item in session.read(scope)]
         return items, session.describe()
 

@@ -33,6 +33,7 @@ from tests.sources.hot_state import (
     put_back,
     read_items,
     rows,
+    whole,
 )
 from workers.local_stack.servers import RedisServer, free_port, start_redis
 
@@ -206,6 +207,33 @@ def test_a_scope_reads_the_keys_its_globs_match(hot_url: str) -> None:
     assert {key for _, key in found} == {b"position:1", b"position:list", b"order:1"}
 
 
+def test_keys_named_in_full_are_read_without_a_look_at_the_others(hot_url: str) -> None:
+    """A pattern without glob characters is a key: it is asked for by name, whatever it holds, or is not there."""
+    there = client(hot_url)
+    there.mset({f"k{number}": "v" for number in range(5000)})
+    fill_every_type(there)
+    names = [key.decode() for key in there.scan_iter() if not set(key) & set(b"*?[\\") and not key.startswith(b"k")]
+    scope = Scope((*names, "not there", "until", "k[12]"))
+    with RedisHot(hot_url).connect() as session:
+        session.cut(scope)
+        there.config_resetstat()
+        found = rows(whole(item) for item in session.read(Scope(tuple(names))))
+        assert "cmdstat_scan" not in there.info("commandstats")
+        found_by_both = rows(whole(item) for item in session.read(scope))
+    everything = rows(read_items(hot_url)[0])
+    assert found == {("0", name.encode()): everything["0", name.encode()] for name in names}
+    assert found_by_both == found | {("0", key): everything["0", key] for key in (b"k1", b"k2")}
+
+
+@pytest.mark.parametrize("expiry", [None, FAR])
+def test_keys_named_in_full_that_are_not_there_are_left_out(hot_url: str, expiry: int | None) -> None:
+    """A name that nothing answers to gives no record, neither an empty one."""
+    there = client(hot_url)
+    there.set("empty", "", pxat=expiry)
+    found = rows(read_items(hot_url, Scope(("empty", "not there", *(f"nor {number}" for number in range(3000)))))[0])
+    assert {key for _, key in found} == {b"empty"}
+
+
 def test_an_empty_database_reads_as_nothing(hot_url: str) -> None:
     """No keys, no items, and no error."""
     items, description = read_items(hot_url)
@@ -222,6 +250,7 @@ def test_the_cut_says_when_and_where(hot_url: str) -> None:
         described = json.loads(json.dumps(session.describe()))
     assert cut["keys"] == {"0": 3}
     assert cut["method"] == "scan"
+    assert "repl-diskless-sync-delay" in cut["why"]
     assert cut["time"].endswith("+00:00")
     assert len(cut["replication_id"]) == 40
     assert isinstance(cut["replication_offset"], int)

@@ -148,14 +148,13 @@ def show(console: Console, outcome: Outcome) -> None:
     ):
         table.add_column(column, justify=side)  # type: ignore[arg-type]
     for content in backup.tiers:
-        logical = sum(layer.logical_bytes for layer in content.stack)
-        stored = sum(layer.stored_bytes for layer in content.stack)
+        logical, stored = content.logical_bytes, content.stacked_bytes
         table.add_row(
             content.tier.label, f"{content.records:,}", _size(logical), _size(stored), f"{logical / max(stored, 1):.1f}"
         )
-    ratio = backup.logical_bytes / max(backup.stored_bytes, 1)
+    ratio = backup.logical_bytes / max(backup.stacked_bytes, 1)
     table.add_row(
-        "[bold]all", f"{backup.records:,}", _size(backup.logical_bytes), _size(backup.stored_bytes), f"{ratio:.1f}"
+        "[bold]all", f"{backup.records:,}", _size(backup.logical_bytes), _size(backup.stacked_bytes), f"{ratio:.1f}"
     )
     console.print(table)
     seconds = Table(title="Seconds", title_justify="left", show_header=False)

@@ -87,7 +87,9 @@ def part_names(groups: list[str], *, beat: bool, flower: bool) -> list[str]:
 
 def _servers(layout: Layout, kept: Secrets) -> list[Part]:
     def redis(name: str, password: str) -> Callable[[], Process]:
-        return lambda: start_redis(layout.server(name), port=kept.ports[name], password=password)
+        # Without the delay a replication stream begins at once, so HOT is read at one moment.
+        options = ["--repl-diskless-sync-delay", "0"]
+        return lambda: start_redis(layout.server(name), port=kept.ports[name], password=password, options=options)
 
     starts: dict[str, Callable[[], Process]] = {
         "broker": redis("broker", kept.broker_password),

@@ -1,0 +1,45 @@
+"""The manifest's sealed part: what describes each tier's source."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from strata.errors import IntegrityError
+from strata.model.layer import ObjectKind
+from strata.model.manifest import BackupMetadata
+from strata.seal.compression import CompressionService
+from strata.seal.frame import Compression, FrameKey, FrameWriter, Header, open_whole
+from strata.seal.keyring import Keyring
+
+_LEVEL = 3
+
+
+def seal_details(key: FrameKey, backup_id: str, descriptions: Mapping[str, Any]) -> str:
+    """The descriptions, by tier, as they stand in a manifest."""
+    sealed = bytearray()
+    writer = FrameWriter(key, ObjectKind.DOCUMENT, backup_id, 0, Compression.ZSTD, sealed.extend)
+    data = json.dumps(descriptions, sort_keys=True, separators=(",", ":")).encode()
+    writer.add(CompressionService(_LEVEL).compress(data), len(data), 1)
+    writer.finish()
+    return base64.b64encode(sealed).decode()
+
+
+def open_details(keyring: Keyring, manifest: BackupMetadata) -> dict[str, Any]:
+    """The descriptions, by tier, of a manifest; IntegrityError names it."""
+
+    def key_for(header: Header) -> FrameKey:
+        if (header.kind, header.owner) != (ObjectKind.DOCUMENT, manifest.backup_id):
+            raise IntegrityError("its sealed part belongs elsewhere")
+        return FrameKey(keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key)).secret)
+
+    try:
+        (document,) = open_whole(base64.b64decode(manifest.details), key_for)
+        details: dict[str, Any] = json.loads(document)
+    except IntegrityError as error:
+        raise IntegrityError(f"the manifest of {manifest.backup_id} is damaged: {error.sentence}") from None
+    except ValueError:
+        raise IntegrityError(f"the sealed part of the manifest of {manifest.backup_id} is damaged") from None
+    return details
