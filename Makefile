@@ -26,6 +26,9 @@ check: .venv/.installed ## Lint, formatting, types, and who may import whom
 chaos: .venv/.installed ## Kill workers and servers at random, for longer than the tests do
 	$(RUN) pytest -m chaos --rounds 40 --timeout 3600
 
+soak: .venv/.installed ## Live through a long random history of changes, backups and restores
+	$(RUN) pytest -m soak --rounds 40 --timeout 7200
+
 bench: .venv/.installed ## Measure against redis-cli, pg_dump, boto3 and restic; SCALE=5 for a million keys
 	@command -v restic >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y restic >/dev/null 2>&1; } || true
 	@$(RUN) bench.run --scale $(or $(SCALE),1) $(if $(COMPARED),--compared $(COMPARED))

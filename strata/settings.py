@@ -9,6 +9,7 @@ the folder they are called in, and nobody who configured anything meets it by ac
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,12 +26,14 @@ from pydantic_settings import (
 
 from strata.errors import SettingError
 from strata.model.backup_type import BackupType
+from strata.model.tier import Tier
 from strata.sources.hot_method import HotMethod
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
 _FILE: Final = Path("strata.toml")
 _STACK_FILE: Final = Path(".strata", "strata.toml")
+_OBJECT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class Settings(BaseSettings):
@@ -61,6 +64,14 @@ class Settings(BaseSettings):
     )
     cold_secret_access_key: SecretStr | None = Field(None, description="COLD's own secret key.")
     cold_threads: int = Field(4, ge=1, le=64, description="Objects of COLD read or written at the same time.")
+    state_manager: str | None = Field(
+        None,
+        description="package.module:object, the application's own state manager: it stands for the first tier of "
+        "HOT, WARM, COLD that has no URL.",
+    )
+    state_manager_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="Keys the state manager answers for, by comma, as globs."
+    )
     local_url: str | None = Field(None, description="The LOCAL store: file:///folder.")
     cloud_url: str | None = Field(None, description="The CLOUD store: s3://bucket/prefix. Used where LOCAL is not set.")
     cloud_endpoint: str | None = Field(None, description="URL of the CLOUD store's S3 server; AWS where it is not set.")
@@ -116,7 +127,7 @@ class Settings(BaseSettings):
     stage_seconds: int = Field(3600, ge=60, description="A stage that works longer is stopped and its run fails.")
     stack_folder: Path = Field(Path(".strata"), description="Where `strata stack` keeps its servers' data.")
 
-    @field_validator("warm_tables", "timestamp_fields", mode="before")
+    @field_validator("warm_tables", "timestamp_fields", "state_manager_keys", mode="before")
     @classmethod
     def _by_comma(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
@@ -124,12 +135,33 @@ class Settings(BaseSettings):
             raise ValueError("it must be names, by comma or in a list")
         return tuple(name.strip() for name in names if name.strip())
 
-    @field_validator("warm_tables")
+    @field_validator("warm_tables", "state_manager_keys")
     @classmethod
-    def _names_a_table(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
-            raise ValueError("names no table")
+            raise ValueError("names none")
         return value
+
+    @field_validator("state_manager")
+    @classmethod
+    def _object(cls, value: str | None) -> str | None:
+        if value is not None and not _OBJECT.fullmatch(value):
+            raise ValueError("it must be package.module:object")
+        return value
+
+    @property
+    def state_manager_tier(self) -> Tier | None:
+        """The tier that the state manager stands for; None without one."""
+        if self.state_manager is None:
+            return None
+        urls = {Tier.HOT: self.hot_url, Tier.WARM: self.warm_url, Tier.COLD: self.cold_url}
+        without = next((tier for tier, url in urls.items() if url is None), None)
+        if without is None:
+            raise SettingError(
+                f"{PREFIX}STATE_MANAGER stands for the first tier without a URL, and all three have one",
+                hint="Remove it, or the URL of the tier that is to be read through it.",
+            )
+        return without
 
     @field_validator("patterns", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -13,7 +13,7 @@ from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_ledger import RedisLedger
-from strata.clock import SystemClock
+from strata.clock import Clock, SystemClock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.manager import BackupManager
@@ -34,14 +34,17 @@ from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
 
+_ANSWER_SECONDS: Final = 2
+"""How long a command waits to learn that there is no ledger: it has better to do."""
+
 
 class Wiring:
     """Builds each part when it is first asked for; make one after a fork, never before."""
 
-    def __init__(self, settings: Settings, watcher: Watcher | None = None) -> None:
+    def __init__(self, settings: Settings, watcher: Watcher | None = None, clock: Clock | None = None) -> None:
         self.settings = settings
         self._watcher = watcher
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         keep_freed_memory()
 
     @cached_property
@@ -84,6 +87,13 @@ class Wiring:
             from strata.sources.s3_cold import S3Cold
 
             sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+        if (tier := settings.state_manager_tier) is not None:
+            from strata.sources.state_manager import StateManagerSource
+
+            assert settings.state_manager is not None
+            sources[tier] = StateManagerSource(
+                settings.state_manager, tier, settings.state_manager_keys, beside=tuple(sources)
+            )
         return sources
 
     @cached_property
@@ -128,8 +138,15 @@ class Wiring:
 
         if self.settings.result_url is None:
             return False
+        client = redis.Redis.from_url(
+            self.settings.result_url.get_secret_value(),
+            socket_timeout=_ANSWER_SECONDS,
+            socket_connect_timeout=_ANSWER_SECONDS,
+            retry=None,
+        )
         try:
-            return bool(self._result_redis.ping())
+            with client:
+                return bool(client.ping())
         except redis.RedisError:
             return False
 
@@ -155,7 +172,7 @@ class Wiring:
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
-            tiers={tier: url is not None for tier, url in configured.items()},
+            tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
             stores={tier: self.store.url for tier, url in stores.items() if url is not None},
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,

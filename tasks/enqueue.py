@@ -1,12 +1,15 @@
 """Sends runs to the workers: by task name, so that nothing of the tasks is imported, and within a bounded time.
 
+State that is handed over goes into the sealed spool, and only its name there through the broker.
+
 Whoever enqueues follows the run in the ledger, by its id. No result is asked of Celery.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -14,6 +17,10 @@ from kombu.exceptions import OperationalError
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.tier import Tier
+
+if TYPE_CHECKING:
+    from strata.engine.handed import State
+    from strata.engine.spool import Spool
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
@@ -36,14 +43,38 @@ _TRANSPORT: Final = {
 }
 
 
-def enqueue_backup(app: Celery, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> None:
+def enqueue_backup(
+    app: Celery,
+    backup_type: BackupType,
+    run_id: str,
+    override: State | None = None,
+    spool: Spool | None = None,
+    *,
+    fresh: bool = False,
+) -> None:
     """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds.
 
-    `fresh` builds on nothing that is there.
+    `fresh` builds on nothing that is there. `override` is state to be backed up in place of the live tiers: a mapping,
+    or the path of a document. It is left in `spool` (the one that the settings name, where none is given); what is
+    wrong with it is raised, and nothing is sent.
     """
     arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh}
     lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
-    _send(app, START_BACKUP, run_id, arguments, lane)
+    if override is None:
+        _send(app, START_BACKUP, run_id, arguments, lane)
+        return
+    from strata.engine.handed import hand_over
+    from strata.planning.backup import checked_run_id
+    from strata.settings import load_settings
+    from strata.wiring import Wiring
+
+    staging = spool or Wiring(load_settings()).spool
+    name = hand_over(staging, checked_run_id(run_id), override, datetime.now(UTC))
+    try:
+        _send(app, START_BACKUP, run_id, {**arguments, "override": name}, lane)
+    except BrokerUnavailable:
+        staging.delete([name])
+        raise
 
 
 def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:

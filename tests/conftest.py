@@ -20,13 +20,13 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--rounds`: how often the chaos tests break something."""
-    parser.addoption("--rounds", type=int, default=2, help="rounds of each chaos test")
+    """`--rounds`: how often the chaos tests break something, and how long the histories of the soak tests are."""
+    parser.addoption("--rounds", type=int, default=2, help="rounds of each chaos test, and of each soak test")
 
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    """How often a chaos test breaks something."""
+    """How often a chaos test breaks something; how long a soak test goes on."""
     return int(request.config.getoption("--rounds"))
 
 

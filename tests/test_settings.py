@@ -82,6 +82,8 @@ WRONG = {
     "WARM_PARALLEL": ["0", "17", "many", "1.5"],
     "COLD_URL": ["http://bucket", "bucket/prefix"],
     "COLD_THREADS": ["0", "65"],
+    "STATE_MANAGER": ["package.module", "package/module:object", "package.module:", ":object", "a:b:c", "a.b:c()"],
+    "STATE_MANAGER_KEYS": [",", " , "],
     "LOCAL_URL": ["/var/lib/strata", "s3://bucket"],
     "CLOUD_URL": ["file:///x", "gs://bucket"],
     "SPOOL_URL": ["/tmp/spool", "redis://host"],

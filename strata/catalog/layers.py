@@ -67,6 +67,11 @@ class LayerCatalog:
             self._known[ref.digest] = self._read(ref)
         return self._known[ref.digest]
 
+    def reload(self, ref: LayerRef) -> Layer:
+        """The same, read from the store whatever is remembered of it: so it is there, and as it was written."""
+        self._known[ref.digest] = layer = self._read(ref)
+        return layer
+
     def lacks(self, ref: LayerRef) -> bool:
         """Whether the document is not in the store."""
         try:

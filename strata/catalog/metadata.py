@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from strata.model.manifest import FORMAT_VERSION, BackupMetadata, manifest_name
 
 _PREFIX: Final = "manifests/"
 _NOTES: Final = "notes/"
+_GENERATION: Final = re.compile(rb'"generation":(\d{1,9})[,}]')
 _SIGNED_AS: Final = b"strata manifest v0\n"
 """What is signed says what it is: a signature of anything else never makes a manifest."""
 
@@ -71,6 +73,8 @@ class Unreadable:
     reason: str
     retryable: bool = False
     """Whether it may be whole: the store did not answer when it was read."""
+    generation: int = 0
+    """The generation that its bytes still tell, though nothing vouches for it."""
 
 
 class BackupMetadataManager:
@@ -102,10 +106,13 @@ class BackupMetadataManager:
         good: list[BackupMetadata] = []
         bad: list[Unreadable] = []
         for name in sorted((info.name for info in self._store.list(_PREFIX)), reverse=True):
+            data = b""
             try:
-                good.append(self._parse(name, self._store.get(name)))
+                data = self._store.get(name)
+                good.append(self._parse(name, data))
             except StrataError as error:
-                bad.append(Unreadable(name, error.sentence, error.retryable))
+                told = _GENERATION.search(data)
+                bad.append(Unreadable(name, error.sentence, error.retryable, int(told[1]) if told else 0))
         good.sort(key=lambda metadata: (metadata.generation, metadata.created_at), reverse=True)
         return good, bad
 
@@ -122,7 +129,7 @@ class BackupMetadataManager:
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
         with suppress(ObjectExists):
-            body = canonical({"layer_id": layer_id, "noted_at": now.isoformat()})
+            body = canonical({"layer_id": layer_id, "noted_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
             self._store.put(f"{_NOTES}{layer_id}/{now:%Y%m%dT%H%M%S}-damaged.json", [body + b"\n"])
 
     def damaged_layers(self) -> set[str]:
@@ -153,7 +160,12 @@ class BackupMetadataManager:
                 f"which backup is the latest cannot be told: {unread.reason}", hint="Try again, or name the backup."
             )
         found = next((one for one in good if backup_type in {None, one.backup_type}), None)
-        newer = [one for one in bad if found is None or one.name > manifest_name(found.backup_id)]  # ids sort by time
+        # Ids sort by time; where a clock was set back, the damaged manifest may still tell its generation.
+        newer = [
+            one
+            for one in bad
+            if found and (one.name > manifest_name(found.backup_id) or one.generation > found.generation)
+        ]
         if found and newer:  # nobody who asks for the latest means an older one without knowing
             raise IntegrityError(
                 f"the latest backup cannot be read; {newer[0].name}: {newer[0].reason}",

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
 @click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
 @click.option("--fresh", is_flag=True, help="Build on nothing that is there: write a fresh base.")
+@click.option("--from-json", metavar="FILE", help="Back up the state in this document, not the tiers'; - is stdin.")
 @common_options
 def backup_command(
-    output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool, dry_run: bool, fresh: bool
+    output: Output,
+    backup_type: str,
+    timeout: float | None,
+    from_json: str | None,
+    *,
+    wait: bool,
+    local: bool,
+    dry_run: bool,
+    fresh: bool,
 ) -> None:
     """Back up all configured tiers together.
 
@@ -38,12 +47,14 @@ def backup_command(
     kind = BackupType(backup_type)
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
+    if dry_run and from_json is not None:
+        raise click.UsageError("--dry-run does not read documents: leave out --from-json.")
     if dry_run:
         _plan(output, settings, kind, run_id, fresh=fresh)
     elif local:
-        _here(output, settings, kind, run_id, fresh=fresh)
+        _here(output, settings, kind, run_id, from_json, fresh=fresh)
     else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, wait=wait, fresh=fresh)
+        _through_workers(output, settings, kind, run_id, timeout if wait else None, from_json, wait=wait, fresh=fresh)
 
 
 def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
@@ -53,15 +64,28 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
     show_plan(output, Wiring(settings).local_manager.planner.decide(kind, run_id, fresh=fresh))
 
 
-def _here(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
+def _here(
+    output: Output, settings: Settings, kind: BackupType, run_id: str, from_json: str | None, *, fresh: bool
+) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import here
+    from strata.engine.handed import hand_over
     from strata.engine.local import backup_here
     from strata.wiring import Wiring
 
-    manager = Wiring(settings).local_manager
+    wiring = Wiring(settings)
+    manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
-    show_made(output, here(output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh)))
+    if from_json is not None:
+        name = hand_over(wiring.spool, run_id, from_json, datetime.now(UTC))
+    try:
+        made = here(
+            output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
+        )
+    finally:
+        if name:
+            wiring.spool.delete([name])  # a run that was refused sweeps nothing
+    show_made(output, made)
 
 
 def _through_workers(
@@ -70,6 +94,7 @@ def _through_workers(
     kind: BackupType,
     run_id: str,
     timeout: float | None,
+    from_json: str | None,
     *,
     wait: bool,
     fresh: bool,
@@ -79,13 +104,14 @@ def _through_workers(
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
-    enqueue_backup(sender(settings), kind, run_id, fresh=fresh)
+    wiring = Wiring(settings)
+    handed = None if from_json is None else wiring.spool
+    enqueue_backup(sender(settings), kind, run_id, from_json, handed, fresh=fresh)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")
         output.document({"run_id": run_id, "state": "SENT"})
         return
-    wiring = Wiring(settings)
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
         made = wiring.metadata.load(run_id)

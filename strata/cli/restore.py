@@ -100,6 +100,8 @@ def address(settings: Settings, tier: Tier) -> str:
     """Where a tier is, without user and password; SettingError where it is not set."""
     secret = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url}.get(tier)
     url = secret.get_secret_value() if secret else settings.cold_url if tier is Tier.COLD else None
+    if url is None and tier is settings.state_manager_tier:
+        return f"the state manager {settings.state_manager}"
     if url is None:
         raise SettingError(
             f"{tier.label} cannot be restored: STRATA_{tier.upper()}_URL is not set",

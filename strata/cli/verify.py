@@ -10,7 +10,6 @@ import click
 
 from strata.cli.output import Output, common_options, size
 from strata.errors import IntegrityError
-from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.survey import Damage
@@ -43,16 +42,17 @@ def verify_command(output: Output, backup: str) -> None:
 
     wiring = Wiring(load_settings())
     manifest = wiring.metadata.resolve(backup)
-    objects = wiring.restorer.objects(manifest, tuple(Tier))
-    with _shown(output, f"Verifying {manifest.backup_id}", len(objects)) as report:
+    pairs, lost = wiring.restorer.readable(manifest)
+    with _shown(output, f"Verifying {manifest.backup_id}", len(pairs)) as report:
         damages = wiring.restorer.damaged(manifest, report)
     if damages:
-        raise BackupDamaged(manifest.backup_id, damages, len(objects))
+        raise BackupDamaged(manifest.backup_id, damages, len(pairs) + len(lost))
+    objects = [stored for _, stored in pairs]
     output.say(
         f"Backup [bold]{manifest.backup_id}[/] is whole: {len(objects)} objects, {manifest.records:,} records, "
-        f"{size(sum(stored.size for _, stored in objects))} read back and proved."
+        f"{size(sum(stored.size for stored in objects))} read back and proved."
     )
-    output.document(_as_document(manifest, [stored for _, stored in objects]))
+    output.document(_as_document(manifest, objects))
 
 
 @contextmanager

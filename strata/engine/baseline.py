@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pyarrow as pa
 
 from strata.catalog.metadata import BackupMetadataManager
 from strata.content.blocks import encode_block
-from strata.content.chunks import KNOWN_CHUNK_SCHEMA
+from strata.content.chunks import CHUNK_INDEX_SCHEMA, KNOWN_CHUNK_SCHEMA
+from strata.content.index import SortedRows
 from strata.content.stack import view
+from strata.engine.damage import DamageNotes
 from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
-from strata.model.layer import LayerRef, ObjectKind
+from strata.errors import IntegrityError, ObjectNotFound
+from strata.model.layer import Layer, LayerRef, ObjectKind
 from strata.model.plan import BackupPlan
 from strata.model.run import Progress
 from strata.model.ticket import Baselined, KnownChunks
@@ -29,8 +32,16 @@ _BLOCK_ROWS: Final = 32_768
 class BaselineBuilder:
     """Reads parents' indexes through the store, and writes them, resolved and sealed, into the spool."""
 
-    def __init__(self, spool: Spool, reader: LayerReader, metadata: BackupMetadataManager, keyring: Keyring) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        reader: LayerReader,
+        metadata: BackupMetadataManager,
+        keyring: Keyring,
+        notes: DamageNotes,
+    ) -> None:
         self._spool, self._reader, self._metadata, self._keyring = spool, reader, metadata, keyring
+        self._notes = notes
 
     def lay_out(self, plan: BackupPlan, tier: Tier, attempt: Attempt) -> Baselined:
         """What the tier's parent holds: keys, fingerprints, sizes and marks in order of key hash, and its source."""
@@ -39,34 +50,58 @@ class BaselineBuilder:
         about = attempt.name("about")
         description = open_details(self._keyring, parent)[tier.value]
         self._spool.put_document(plan.backup_id, about, {"cut": content.cut, "description": description})
-        indexes = [self._reader.index(layer) for layer in self._reader.load(content.stack)]
+        indexes = [self._index(ref) for ref in content.stack]
         names, rows = self._write(plan, view(indexes), ObjectKind.INDEX, attempt)
         return Baselined(tier=tier, stack=content.stack, objects=tuple(names), rows=rows, about=about)
 
     def chunks(self, plan: BackupPlan, attempt: Attempt) -> KnownChunks:
-        """Every chunk that recorded backups of this store hold under the same fingerprint key, once."""
-        layers = self._chunk_layers(plan)
-        tables = (
-            _numbered(self._reader.rows(stored, frame, number), at)
-            for at, layer in enumerate(self._reader.load(layers))
-            for stored in layer.of_kind(ObjectKind.CHUNK_INDEX)
-            for frame in [self._reader.open(layer.layer_id, stored)]
-            for number in range(len(frame.blocks))
-        )
-        names, _ = self._write(plan, tables, ObjectKind.CHUNK_INDEX, attempt)
-        return KnownChunks(objects=tuple(names), layers=layers)
+        """Every chunk that recorded backups of this store hold under the same fingerprint key.
 
-    def _chunk_layers(self, plan: BackupPlan) -> tuple[LayerRef, ...]:
-        damaged = self._metadata.damaged_layers()
+        A layer that cannot be read whole is noted and lends nothing: what it holds is stored anew.
+        """
+        lenders: list[LayerRef] = []
+
+        def tables() -> Iterator[pa.Table]:
+            for ref in self._chunk_layers(plan):
+                rows = self._listed_chunks(ref)
+                if rows.num_rows:
+                    yield _numbered(rows, len(lenders))
+                    lenders.append(ref)
+
+        names, _ = self._write(plan, tables(), ObjectKind.CHUNK_INDEX, attempt)
+        return KnownChunks(objects=tuple(names), layers=tuple(lenders))
+
+    def _index(self, ref: LayerRef) -> SortedRows:
+        with self._notes.watching(ref.layer_id):
+            return self._notes.watched(self._reader.index(self._layer(ref)), ref.layer_id)
+
+    def _layer(self, ref: LayerRef) -> Layer:
+        (layer,) = self._reader.load([ref])
+        return layer
+
+    def _listed_chunks(self, ref: LayerRef) -> pa.Table:
+        """All rows of a layer's chunk index; none of a layer that is damaged."""
+        found = [CHUNK_INDEX_SCHEMA.empty_table()]
+        try:
+            with self._notes.watching(ref.layer_id):
+                for stored in self._layer(ref).of_kind(ObjectKind.CHUNK_INDEX):
+                    frame = self._reader.open(ref.layer_id, stored)
+                    found += [self._reader.rows(stored, frame, number) for number in range(len(frame.blocks))]
+        except (IntegrityError, ObjectNotFound):
+            return CHUNK_INDEX_SCHEMA.empty_table()
+        return pa.concat_tables(found).unify_dictionaries()
+
+    def _chunk_layers(self, plan: BackupPlan) -> list[LayerRef]:
+        noted = self._notes.layers
         found = {
             layer.layer_id: layer
             for backup in self._metadata.context().backups
             if backup.fingerprint_key_id == plan.fingerprint_key_id
             for tier in backup.tiers
             for layer in tier.stack
-            if layer.chunked and layer.layer_id not in damaged
+            if layer.chunked and layer.layer_id not in noted
         }
-        return tuple(found.values())
+        return list(found.values())
 
     def _write(
         self, plan: BackupPlan, tables: Iterable[pa.Table], kind: ObjectKind, attempt: Attempt

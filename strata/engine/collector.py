@@ -13,6 +13,7 @@ from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
+from strata.engine.handed import handed_source
 from strata.engine.known import ChunkShelf, KnownState
 from strata.engine.meeting import Meeting
 from strata.engine.runner import Attempt
@@ -93,7 +94,7 @@ class DataCollector:
             known,
             attempt,
         )
-        with naming_tier(tier), self._session(tier, meeting) as session:
+        with naming_tier(tier), self._session(plan, tier, meeting) as session:
             cut = _cut(session, plan.tier(tier), meeting)
             try:
                 with ahead(session.read(plan.tier(tier).scope, known)) as items:
@@ -105,15 +106,21 @@ class DataCollector:
                 give_back_freed_memory(assembly.logical_bytes)
 
     @contextmanager
-    def _session(self, tier: Tier, meeting: Meeting) -> Iterator[Session]:
+    def _session(self, plan: BackupPlan, tier: Tier, meeting: Meeting) -> Iterator[Session]:
         """An open session; where it cannot be opened, the other tiers need not wait for this one."""
         with ExitStack() as stack:
             try:
-                session = stack.enter_context(source_of(self._sources, tier).connect())
+                session = stack.enter_context(self._source(plan, tier).connect())
             except BaseException:
                 meeting.arrive(tier)
                 raise
             yield session
+
+    def _source(self, plan: BackupPlan, tier: Tier) -> StateSource:
+        """What the tier is read from: itself, or the document that the run was handed."""
+        if plan.override:
+            return handed_source(self._spool, plan.backup_id, plan.override, tier)
+        return source_of(self._sources, tier)
 
 
 def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> dict[str, Any]:

@@ -20,9 +20,11 @@ _THREADS: Final = 2
 Item = TypeVar("Item")
 
 
-def backup_here(manager: BackupManager, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupMetadata:
+def backup_here(
+    manager: BackupManager, backup_type: BackupType, run_id: str, *, fresh: bool = False, override: str = ""
+) -> BackupMetadata:
     """A whole backup, stage by stage; whatever fails abandons the run and is raised."""
-    plan = manager.start(backup_type, run_id, fresh=fresh)
+    plan = manager.start(backup_type, run_id, fresh=fresh, override=override)
 
     def unit(label: str) -> None:
         manager.compress(run_id, label)

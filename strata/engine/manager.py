@@ -20,15 +20,17 @@ from strata.clock import Clock
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.damage import DamageNotes
+from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, LeaseHeld, ObjectExists, RunFailed, SettingError, StrataError
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.layer import Document, Layer, LayerRef
+from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
@@ -69,7 +71,8 @@ class BackupManager:
         self.runner, self.metadata, self.restorer = runner, metadata, restorer
         self._layers = LayerCatalog(store)
         self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
-        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring)
+        self._notes = DamageNotes(metadata, clock)
+        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring, self._notes)
         self._collector, self._creator, self._store = collector, creator, store
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
@@ -85,11 +88,14 @@ class BackupManager:
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
-    def start(self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False) -> BackupPlan:
+    def start(
+        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, patient: bool = False, override: str = ""
+    ) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
         `fresh` builds on nothing that is there. Where `patient`, LeaseHeld is no refusal: the run is not entered, and
-        may be started later. A stubborn type takes no lease, and harms none that is held.
+        may be started later. A stubborn type takes no lease, and harms none that is held. `override` names a document
+        in the spool (engine/handed.py) that is read in place of the live tiers.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -99,7 +105,9 @@ class BackupManager:
             checked_run_id(run_id)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
-            plan = self.planner.decide(backup_type, run_id, fresh=fresh)
+            handed = tiers_handed(self._spool, run_id, override) if override else None
+            plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
+            plan = reading_document(plan, override) if override else plan
         except StrataError as error:
             if patient and isinstance(error, LeaseHeld):
                 raise
@@ -279,23 +287,31 @@ class BackupManager:
         if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
             seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
             return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
-        seconds = self._options.meeting_seconds
-        return Meeting(self.ledger, plan.backup_id, tiers, seconds, self._options.pause, attempt.check)
+        seconds, pause = self._options.meeting_seconds, None if plan.override else self._options.pause
+        return Meeting(self.ledger, plan.backup_id, tiers, seconds, pause, attempt.check)
 
     def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
         """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
-        layers = [self._layers.load(ref) for ref in refs]
+        layers = [self._reload(ref) for ref in refs]
         damages = self._creator.verify_inherited(plan, layers, attempt)
         if not damages:
             return
         names = {damage.name for damage in damages}
         for layer in layers:
             if any(stored.name in names for stored in layer.objects):
-                self.metadata.note_damaged(layer.layer_id, self._clock.now())
-        raise IntegrityError(
-            f"{damages[0].name}, which this backup would build on, is damaged: {damages[0].reason}",
-            hint="The next full backup writes a fresh base; look at the disk below.",
-        )
+                self._notes.note(layer.layer_id)
+        raise _builds_on(damages[0].name, damages[0].reason)
+
+    def _loaded(self, ref: LayerRef) -> Layer:
+        with self._notes.watching(ref.layer_id):
+            return self._layers.load(ref)
+
+    def _reload(self, ref: LayerRef) -> Layer:
+        try:
+            with self._notes.watching(ref.layer_id):
+                return self._layers.reload(ref)
+        except (IntegrityError, ObjectNotFound) as error:
+            raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
 
     def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
@@ -318,7 +334,7 @@ class BackupManager:
     def _inherited(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
         """Every layer of other backups that this one needs: those of its stacks, and those that lend chunks."""
         found = {ref.layer_id: ref for tier in merged.tiers for ref in tier.stack}
-        lent = [ref for layer in [self._layers.load(ref) for ref in found.values()] for ref in layer.borrows]
+        lent = [ref for layer in [self._loaded(ref) for ref in found.values()] for ref in layer.borrows]
         lent += [ref for tier in merged.tiers for ref in self._shelved(plan, tier.borrowed)]
         return list((found | {ref.layer_id: ref for ref in lent}).values())
 
@@ -435,6 +451,13 @@ class BackupManager:
     @staticmethod
     def _raise_ended(run: Run) -> str:
         raise RunFailed(run.reason or f"the run {run.run_id} has ended")
+
+
+def _builds_on(name: str, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name}, which this backup would build on, is damaged: {reason}",
+        hint="The next backup does not build on it; look at the disk below.",
+    )
 
 
 def stage_seconds(rows: list[StageRow]) -> dict[str, float]:

@@ -84,6 +84,7 @@ class Meeting:
     def _wait(self, marks: Iterable[str], seconds: float) -> None:
         """Wait until all marks are set; no longer than so many seconds."""
         wanted, deadline = frozenset(marks), time.monotonic() + seconds
+        self.check()
         while not wanted <= self.ledger.marks(self.run_id) and time.monotonic() < deadline:
             self.check()
             time.sleep(_LOOK_SECONDS)

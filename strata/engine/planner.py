@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.meeting import Pause
+from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, TierSummary
+from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy, Wish, choose_store, plan_tiers
@@ -49,8 +51,13 @@ class BackupPlanner:
         self._metadata, self._layers, self._keyring = metadata, layers, keyring
         self._clock, self._options = clock, options
 
-    def decide(self, backup_type: BackupType, run_id: str, *, fresh: bool = False) -> BackupPlan:
-        """The plan a backup would have now; nothing is entered or written."""
+    def decide(
+        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, handed: Mapping[Tier, bool] | None = None
+    ) -> BackupPlan:
+        """The plan a backup would have now; nothing is entered or written.
+
+        `handed` says which tiers a document holds that is read in place of those that are configured.
+        """
         storage_tier, url = choose_store(backup_type, self._options.stores)
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
@@ -60,7 +67,7 @@ class BackupPlanner:
             backup_id=run_id,
             backup_type=backup_type,
             now=self._clock.now(),
-            configured=self._options.tiers,
+            configured=self._options.tiers if handed is None else handed,
             context=BackupContext.of(fit),
             patterns=self._options.patterns.get(backup_type, ()),
             policy=self._options.policy,
@@ -87,11 +94,33 @@ class BackupPlanner:
         )
 
     def _damage_of(self, held: TierSummary) -> str:
-        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged."""
+        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged.
+
+        What its layers borrow chunks from counts as the stack does.
+        """
         noted = self._metadata.damaged_layers()
         for ref in held.stack:
-            if ref.layer_id in noted:
-                return f"the parent's layer {ref.layer_id} was found damaged"
-            if self._layers.lacks(ref):
-                return f"the parent's layer {ref.layer_id} is not in the store"
+            if why := self._unfit(ref, noted):
+                return f"the parent's layer {ref.layer_id} {why}"
+            for lender in self._layers.load(ref).borrows:
+                if why := self._unfit(lender, noted):
+                    return f"the parent's layer {ref.layer_id} borrows from {lender.layer_id}, which {why}"
         return ""
+
+    def _unfit(self, ref: LayerRef, noted: set[str]) -> str:
+        """Why a layer cannot be built on, as far as can be told without reading it; or nothing."""
+        if ref.layer_id in noted:
+            return "was found damaged"
+        if self._layers.lacks(ref):
+            return "is not in the store"
+        try:
+            self._layers.load(ref)
+        except (IntegrityError, ObjectNotFound):
+            return "has a damaged document"
+        return ""
+
+    def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:
+        """The layers of a stack, each before those that it borrows from."""
+        for ref in stack:
+            yield ref
+            yield from self._layers.load(ref).borrows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from strata.engine.creator import prove_all
 from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
-from strata.engine.stack import StackReader, objects_to_read
+from strata.engine.stack import StackReader, chunk_objects, objects_to_read
 from strata.engine.survey import Damage, survey
 from strata.engine.verifier import Verifier
-from strata.errors import SettingError, SourceError
+from strata.errors import IntegrityError, ObjectNotFound, SettingError, SourceError
 from strata.memory import give_back_freed_memory
-from strata.model.layer import Document, StoredObject
+from strata.model.layer import Document, Layer, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
 from strata.model.record import LargeValue
@@ -83,9 +83,30 @@ class BackupRestorer:
         )
 
     def damaged(self, manifest: BackupMetadata, report: Callable[[Progress], None]) -> list[Damage]:
-        """Read back every object of every tier, and list all that are damaged or missing."""
+        """Read back every object of every tier, and list all that are damaged or missing, documents of layers too."""
         open_details(self._keyring, manifest)
-        return survey(self.verifier(manifest), self.objects(manifest, tuple(Tier)), report)
+        work, lost = self.readable(manifest)
+        return [*lost, *survey(self.verifier(manifest), work, report)]
+
+    def readable(self, manifest: BackupMetadata) -> tuple[list[tuple[str, StoredObject]], list[Damage]]:
+        """Every object of every layer of a backup, as far as its layers' documents tell; and the documents that do not.
+
+        Of layers that only lend, what belongs to their chunks.
+        """
+        reader, stacked = (
+            LayerReader(self._store, self._keyring),
+            {ref for tier in manifest.tiers for ref in tier.stack},
+        )
+        work: list[tuple[str, StoredObject]] = []
+        lost: list[Damage] = []
+        for ref in dict.fromkeys(manifest.layers):
+            try:
+                (layer,) = reader.load([ref])
+            except (IntegrityError, ObjectNotFound) as error:
+                lost.append(Damage(layer_document_name(ref.layer_id), error.sentence))
+            else:
+                work += objects_to_read([layer], []) if ref in stacked else chunk_objects(layer)
+        return work, lost
 
     def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt) -> Applied:
         """Write one tier back; exact counts, or an error."""
@@ -120,18 +141,16 @@ class BackupRestorer:
         """What reads one tier of a backup."""
         reader = LayerReader(self._store, self._keyring)
         layers = reader.load(manifest.content(tier).stack)
-        chunk_layers = reader.load(manifest.layers) if any(layer.chunked for layer in layers) else []
-        return StackReader(reader, layers, chunk_layers, self._fingerprint_secret(manifest))
+        return StackReader(reader, layers, [*layers, *_lenders(reader, layers)], self._fingerprint_secret(manifest))
 
     def objects(self, manifest: BackupMetadata, tiers: tuple[Tier, ...]) -> list[tuple[str, StoredObject]]:
         """Every object that restoring the tiers reads, once, as (layer id, object)."""
         reader = LayerReader(self._store, self._keyring)
-        chunk_layers = reader.load(manifest.layers)
+        stacks = [reader.load(content.stack) for content in manifest.tiers if content.tier in tiers]
         found = {
             stored.name: (layer_id, stored)
-            for content in manifest.tiers
-            if content.tier in tiers
-            for layer_id, stored in objects_to_read(reader.load(content.stack), chunk_layers)
+            for layers in stacks
+            for layer_id, stored in objects_to_read(layers, _lenders(reader, layers))
         }
         return list(found.values())
 
@@ -146,6 +165,13 @@ class BackupRestorer:
 
     def _fingerprint_secret(self, manifest: BackupMetadata) -> bytes:
         return self._keyring.fingerprint_key(manifest.fingerprint_key_id).secret
+
+
+def _lenders(reader: LayerReader, layers: Sequence[Layer]) -> list[Layer]:
+    """The layers outside a stack that hold chunks of its values."""
+    own = {layer.layer_id for layer in layers}
+    lent = {ref.layer_id: ref for layer in layers for ref in layer.borrows if ref.layer_id not in own}
+    return reader.load(list(lent.values()))
 
 
 def _write_all(stack: StackReader, application: Application, total: int, attempt: Attempt) -> int:

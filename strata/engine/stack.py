@@ -150,12 +150,13 @@ class ChunkReader:
         return places
 
 
-def objects_to_read(layers: Sequence[Layer], chunk_layers: Sequence[Layer]) -> list[tuple[str, StoredObject]]:
-    """Every object that reading a stack may touch, as (layer id, object): all of its layers', and others' chunks."""
-    own = {layer.layer_id for layer in layers}
+def objects_to_read(layers: Sequence[Layer], lenders: Sequence[Layer]) -> list[tuple[str, StoredObject]]:
+    """Every object that reading a stack may touch, as (layer id, object): those of its layers, the lenders' chunks."""
     work = [(layer.layer_id, stored) for layer in layers for stored in layer.objects]
-    if any(layer.chunked for layer in layers):
-        chunks = {ObjectKind.PACK, ObjectKind.CHUNK_INDEX}
-        others = [layer for layer in chunk_layers if layer.layer_id not in own]
-        work += [(layer.layer_id, stored) for layer in others for stored in layer.objects if stored.kind in chunks]
-    return work
+    return work + [pair for layer in lenders for pair in chunk_objects(layer)]
+
+
+def chunk_objects(layer: Layer) -> list[tuple[str, StoredObject]]:
+    """What of a layer belongs to its chunks, as (layer id, object)."""
+    chunks = {ObjectKind.PACK, ObjectKind.CHUNK_INDEX}
+    return [(layer.layer_id, stored) for stored in layer.objects if stored.kind in chunks]

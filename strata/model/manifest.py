@@ -8,10 +8,12 @@ in `details`, sealed under the backup's data key.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from pydantic import model_validator
 
 from strata.model.backup_type import BackupType
-from strata.model.layer import Document, LayerRef
+from strata.model.layer import Document, LayerKind, LayerRef
 from strata.model.scope import Scope
 from strata.model.tier import StorageTier, Tier
 
@@ -45,6 +47,15 @@ class TierContent(Document):
     """The backup whose view of the tier this one's was compared with."""
     changes: Changes | None = None
     reason: str = ""
+
+    @model_validator(mode="after")
+    def _is_a_stack(self) -> Self:
+        kinds = [layer.kind for layer in self.stack]
+        if kinds[:1] == [LayerKind.DELTA] or LayerKind.BASE in kinds[1:]:
+            raise ValueError("a stack is a base and deltas on it")
+        if any(layer.tier is not self.tier for layer in self.stack):
+            raise ValueError("a stack has layers of its own tier only")
+        return self
 
     @property
     def included(self) -> bool:
@@ -88,6 +99,12 @@ class BackupMetadata(Document):
     written_by: str
     details: str
     """A sealed document (base64 of an object as of docs/format.md): per tier, what describes its source."""
+
+    @model_validator(mode="after")
+    def _has_one_fingerprint_key(self) -> Self:
+        if any(layer.fingerprint_key_id != self.fingerprint_key_id for layer in self.layers):
+            raise ValueError("all layers have the fingerprint key of their backup")
+        return self
 
     @property
     def layers(self) -> tuple[LayerRef, ...]:

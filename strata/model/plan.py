@@ -47,6 +47,8 @@ class BackupPlan(Document):
     reasons: tuple[str, ...] = ()
     knows_chunks: bool = False
     """Whether the store held chunks of large values when it was planned."""
+    override: str = ""
+    """The document in the spool that is read in place of the live tiers, where one was handed over."""
 
     @property
     def included(self) -> tuple[TierPlan, ...]:

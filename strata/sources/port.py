@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from strata.model.record import LargeValue, SourceItem
+from strata.errors import SourceError
+from strata.model.record import STATE_MANAGER, LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 
@@ -148,3 +149,12 @@ class StateSource(Protocol):
     def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:
         """Begin a restore (EXACT or OVERLAY) of records that were read with this description."""
         ...
+
+
+def refuse_state_manager(tier: Tier, description: dict[str, Any]) -> None:
+    """Raise where records came through a state manager: the tier's own service would not know what to do with them."""
+    if description.get("source") == STATE_MANAGER:
+        raise SourceError(
+            f"{tier.label} of the backup was read through a state manager, and can only go back through one",
+            hint=f"Set STRATA_STATE_MANAGER in place of STRATA_{tier.upper()}_URL for this restore.",
+        )

@@ -20,7 +20,7 @@ from strata.model.scope import Scope
 from strata.sources.port import KnownKeys
 from strata.sources.postgres_catalog import Found
 from strata.sources.postgres_connect import Connection
-from strata.sources.postgres_copy import gathered, lines_of
+from strata.sources.postgres_copy import gathered, keys_of
 from strata.sources.postgres_guards import Guards
 from strata.sources.postgres_scope import key_condition
 
@@ -56,7 +56,7 @@ class Merge:
             "CREATE TEMPORARY TABLE {doomed} ON COMMIT DROP AS SELECT {key} FROM ONLY {table} t"
             " WHERE {scope} AND NOT EXISTS (SELECT FROM {stage} s WHERE {same_key})",
             doomed=doomed,
-            scope=key_condition(self.found.table.key, scope, "t"),
+            scope=key_condition(self.found.table, scope, "t"),
         )
         if not count:
             return 0
@@ -134,8 +134,8 @@ class Merge:
 
     def _held(self, doomed: sql.Identifier, known: KnownKeys) -> Iterator[bytes]:
         with self.connection.cursor().copy(self._statement("COPY {doomed} TO STDOUT", doomed=doomed)) as copy:
-            for data in gathered(copy):
-                keys = lines_of(data)
+            for rows in gathered(copy):
+                keys = keys_of(rows)
                 mask = np.asarray(known(self.name, keys), np.bool_)
                 if mask.any():
                     yield b"".join(key + b"\n" for key in keys.filter(pa.array(mask)).to_pylist())

@@ -15,8 +15,11 @@ from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
 from strata.sources.port import ALL_KEYS, Baseline
 from strata.sources.postgres_connect import Connection, Server, begin
+from strata.sources.postgres_continuity import Continuity, continuity
+from strata.sources.postgres_jobs import jobs_for
 from strata.sources.postgres_names import Candidate, TablePattern, choose_tables
-from strata.sources.postgres_read import READ_ONLY, RangeReaders, jobs_for
+from strata.sources.postgres_read import READ_ONLY, RangeReaders
+from strata.sources.postgres_watermark import watermark
 
 _ATTEMPTS: Final = 5
 
@@ -36,6 +39,8 @@ class PostgresSession:
         self._parallel = parallel
         self._snapshot = ""
         self._tables: list[catalog.Found] = []
+        self._position: dict[str, Any] = {}
+        self._continuity = Continuity()
 
     def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         with self._server.speaking("taking its snapshot"):
@@ -47,13 +52,15 @@ class PostgresSession:
 
     def describe(self) -> dict[str, Any]:
         with self._server.speaking("describing its tables"):
-            return catalog.describe(self._connection, self._cut_tables()).to_json()
+            description = catalog.describe(self._connection, self._cut_tables()).to_json()
+        return {**description, "continuity": self._continuity.to_json()}
 
-    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         tables = self._cut_tables()
-        jobs = jobs_for(tables, scope, self._connection.info.server_version)
-        with RangeReaders(self._server, self._snapshot, jobs, scope, self._parallel) as readers:
-            yield from readers.batches()
+        since = watermark(baseline, self._position, self._continuity) if baseline is not None else None
+        jobs = jobs_for(tables, scope, self._connection.info.server_version, since)
+        with RangeReaders(self._server, self._snapshot, jobs, self._parallel) as readers:
+            yield from readers.items()
         # The locks went with this connection if it died; a table truncated since would have read as empty.
         with self._server.speaking("reading its tables"):
             self._connection.execute("SELECT 1")
@@ -77,13 +84,15 @@ class PostgresSession:
             return None
         time, self._snapshot, xids, lsn = row
         self._tables = catalog.find(self._connection, [one.oid for one in before])
-        return {
+        self._continuity = continuity(self._connection, self._tables)
+        self._position = {
             "time": time.astimezone(UTC).isoformat(),
             "method": "snapshot",
             "snapshot": self._snapshot,
             "xids": xids,
             "lsn": lsn,
         }
+        return self._position
 
     def _choose(self) -> list[Candidate]:
         """The tables to read, as a transaction of its own sees them."""

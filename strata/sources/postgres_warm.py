@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from strata.model.tier import Tier
-from strata.sources.port import RestoreMode
+from strata.sources.port import RestoreMode, refuse_state_manager
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Server, begin
 from strata.sources.postgres_names import parse_pattern
@@ -42,6 +42,7 @@ class PostgresWarm:
             connection.close()
 
     def check(self, description: dict[str, Any]) -> None:
+        refuse_state_manager(self.tier, description)
         kept = Description.from_json(description)
         connection = self._server.connect()
         try:
@@ -52,4 +53,5 @@ class PostgresWarm:
             connection.close()
 
     def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[PostgresApplication]:
+        refuse_state_manager(self.tier, description)
         return restoring(self._server, Description.from_json(description), mode)

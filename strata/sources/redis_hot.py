@@ -24,7 +24,7 @@ from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
 from strata.sources.hot_method import HotMethod
-from strata.sources.port import ALL_KEYS, Baseline, RestoreMode
+from strata.sources.port import ALL_KEYS, Baseline, RestoreMode, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_server import RedisServer, check_writable, identify
@@ -60,6 +60,7 @@ class RedisHot:
 
     def check(self, description: dict[str, Any]) -> None:
         """Raise unless records of a backup with this description can be written here; writes nothing."""
+        refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
 
@@ -68,6 +69,7 @@ class RedisHot:
         """Begin a restore; what was written stays written, for Redis has nothing to take it back with."""
         if mode is RestoreMode.REHEARSE:
             raise ValueError("a rehearsal writes nothing: use check()")
+        refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
             yield RedisApplication(connection, description["databases"], mode)

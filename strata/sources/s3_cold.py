@@ -8,7 +8,7 @@ from typing import Any
 
 from strata.model.tier import Tier
 from strata.s3client import ATTEMPTS, S3Access, credentials_of, location, make_client
-from strata.sources.port import RestoreMode
+from strata.sources.port import RestoreMode, refuse_state_manager
 from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_read import ColdSession
@@ -47,12 +47,15 @@ class S3Cold:
         with self._bucket() as bucket, closing(ColdSession(bucket, self._access.host, self._threads)) as session:
             yield session
 
-    def check(self, description: dict[str, Any]) -> None:  # noqa: ARG002 - any bucket takes any objects
+    def check(self, description: dict[str, Any]) -> None:
+        """Raise unless there is a bucket to write to; any takes any objects."""
+        refuse_state_manager(self.tier, description)
         with self._bucket() as bucket:
             bucket.page(limit=1)
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[ColdApplication]:  # noqa: ARG002
+    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[ColdApplication]:
+        refuse_state_manager(self.tier, description)
         with self._bucket() as bucket, closing(ColdApplication(bucket, mode, self._threads)) as application:
             yield application
 

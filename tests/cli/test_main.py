@@ -15,7 +15,7 @@ from strata.cli import main as module
 from strata.cli.main import strata as group
 from tests.cli.conftest import Command
 
-COMMANDS = ("backup", "list", "show", "verify", "restore", "runs", "keys", "stack")
+COMMANDS = ("backup", "list", "show", "verify", "restore", "export", "runs", "keys", "stack")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -127,8 +127,8 @@ def test_broker_that_is_down_is_told_within_seconds(strata: Command, configured:
     assert said.document["error"]["code"] == "broker-unavailable"
 
 
-def test_type_that_cannot_be_planned_is_refused_at_once(strata: Command, configured: Path) -> None:
-    """Nothing is sent for a type that is not available."""
-    said = strata("backup", "snapshot")
+def test_type_that_is_none_is_refused_at_once(strata: Command, configured: Path) -> None:
+    """Nothing is sent for a type that is not there; those that are there are named."""
+    said = strata("backup", "partial")
     assert said.code == 2
-    assert "snapshot" in said.err
+    assert "incremental" in said.err

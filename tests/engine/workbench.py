@@ -33,6 +33,9 @@ from strata.testing import MemoryRecord, MemorySource, SettableClock
 
 RUN: Final = "20250102-030405-full-601d00"
 
+_MEETING_SECONDS: Final = 0.05
+"""Tests that do stage after stage collect one tier at a time: nobody comes to the meeting."""
+
 Wrap = Callable[[ObjectStore], ObjectStore]
 
 
@@ -82,6 +85,7 @@ class Workbench:
                 stores={StorageTier.LOCAL: self.store.url},
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
+                meeting_seconds=_MEETING_SECONDS,
             ),
         )
 

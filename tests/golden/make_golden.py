@@ -1,5 +1,8 @@
 """Makes the golden store: real bytes of one format version, and what is in them by other means than Strata's.
 
+Four backups: a full one, an incremental one with what changed, came and went in every tier, a full one that lies on
+both, and a snapshot of some keys that stands apart and borrows chunks.
+
 Run it once for a version, before its release: `python -m tests.golden.make_golden tests/golden/v0`. The folder must
 not be there yet: bytes that were released are never made anew.
 """
@@ -36,6 +39,12 @@ KEYRING: Final = "test-keyring-no-secret.json"
 EXPECTED: Final = "expected.json"
 STORE: Final = "store"
 BACKUP_ID: Final = "20250102-030405-full-601d00"
+INCREMENTAL: Final = "20250102-031905-incremental-601d01"
+SYNTHETIC: Final = "20250103-030405-full-601d02"
+SNAPSHOT: Final = "20250103-030406-snapshot-601d03"
+PATTERNS: Final = ("position:*", "candles*", "order*")
+"""What the snapshot covers."""
+
 _FAR: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _BUCKET: Final = "golden"
 _PREFIX: Final = "bot/"
@@ -44,9 +53,9 @@ Listed = dict[str, Any]
 """One record as expected.json lists it."""
 
 
-def back_up(settings: Settings, backup_id: str) -> BackupMetadata:
-    """A full backup by the real pipeline, in this process."""
-    return backup_here(Wiring(settings).local_manager, BackupType.FULL, backup_id)
+def back_up(settings: Settings, backup_id: str, backup_type: BackupType = BackupType.FULL) -> BackupMetadata:
+    """A backup by the real pipeline, in this process."""
+    return backup_here(Wiring(settings).local_manager, backup_type, backup_id)
 
 
 def listed(
@@ -94,6 +103,24 @@ def fill_hot(url: str, database: int) -> None:
             client.set(f"history:{number}", f"{number}: nothing happened. ".encode() * 41_000)
 
 
+def change_hot(url: str, database: int) -> None:
+    """Values, an expiry and a hash that change, keys that come, and keys that go."""
+    with redis_database(url, database) as client:
+        client.set("position:BTC", '{"size": "0.50", "entry": "63000"}')
+        client.set("position:ETH", '{"size": "2", "entry": "3100"}')
+        client.hset("portfolio", "cash", "900.00")
+        client.set("empty", b"", pxat=_FAR)
+        client.delete("session:a", "history:6", b"\x00\xff\nbinary\t\x80")
+
+
+def change_hot_again(url: str, database: int) -> None:
+    """A key that comes back as it was, one that changes once more, and another that goes."""
+    with redis_database(url, database) as client:
+        client.set("session:a", "gone in 2100", pxat=_FAR)
+        client.set("position:BTC", '{"size": "0.75", "entry": "63500"}')
+        client.delete("history:5")
+
+
 def held_by_hot(url: str, databases: tuple[int, ...]) -> Iterator[Listed]:
     """What Redis itself says that it holds."""
     for database in databases:
@@ -120,6 +147,14 @@ def _fill_warm(url: str) -> None:
         connection.execute("INSERT INTO audit VALUES ('started'), (NULL), ('')")
 
 
+def _change_warm(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE state_warm SET body = '{\"side\": \"sell\"}' WHERE name = 'order'")
+        connection.execute("DELETE FROM state_warm WHERE name = '\u00e9t\u00e9'")
+        connection.execute("INSERT INTO state_warm (name, raw) VALUES ('order', '\\x01')")
+        connection.execute("INSERT INTO audit VALUES ('stopped')")
+
+
 def _held_by_warm(url: str) -> Iterator[Listed]:
     """What COPY gives: of state_warm the key is its first two fields, audit's rows are counted."""
     with psycopg.connect(url) as connection:
@@ -131,19 +166,56 @@ def _held_by_warm(url: str) -> Iterator[Listed]:
                 yield listed("warm", f"public.{table}", key, line, "pg/copy-text")
 
 
-def _objects() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Names below the prefix, bodies, and arguments of the PUT; the last two are large, equal, and compress well."""
-    yield "config.json", b'{"risk": 0.02}', {"ContentType": "application/json", "Metadata": {"author": "tests"}}
-    yield "models/\u00e9toile.bin", bytes(4096), {"ContentType": "application/octet-stream"}
-    yield "nothing", b"", {"ContentType": "text/plain"}
-    candles = "".join(f"{n:07d},BTC-USD,{(n // 16) ** 2 % 9973:04d}\n" for n in range(130_000)).encode()
-    yield "candles.csv", candles, {"ContentType": "text/csv"}
-    yield "candles-copy.csv", candles, {"ContentType": "text/csv"}
+_Objects = dict[str, tuple[bytes, dict[str, Any]]]
+"""Bodies and arguments of the PUT, by names below the prefix."""
 
 
-def _held_by_cold(client: Any) -> Iterator[Listed]:
+def _candles() -> bytes:
+    """A large body that compresses well."""
+    return "".join(f"{n:07d},BTC-USD,{(n // 16) ** 2 % 9973:04d}\n" for n in range(130_000)).encode()
+
+
+def _objects() -> _Objects:
+    """Two are large and equal."""
+    return {
+        "config.json": (b'{"risk": 0.02}', {"ContentType": "application/json", "Metadata": {"author": "tests"}}),
+        "models/\u00e9toile.bin": (bytes(4096), {"ContentType": "application/octet-stream"}),
+        "nothing": (b"", {"ContentType": "text/plain"}),
+        "candles.csv": (_candles(), {"ContentType": "text/csv"}),
+        "candles-copy.csv": (_candles(), {"ContentType": "text/csv"}),
+    }
+
+
+def _changed_objects() -> _Objects:
+    """A large one that differs at its end, a body, metadata alone, a new name, and two that are no more."""
+    kept = {name: put for name, put in _objects().items() if name not in {"nothing", "models/\u00e9toile.bin"}}
+    return kept | {
+        "config.json": (b'{"risk": 0.03}', {"ContentType": "application/json", "Metadata": {"author": "tests"}}),
+        "candles-copy.csv": (_candles()[:-22] + b"0129999,BTC-USD,0000\n", {"ContentType": "text/csv"}),
+        "note.txt": (b"new", {"ContentType": "text/plain", "CacheControl": "no-cache"}),
+    }
+
+
+def _objects_again() -> _Objects:
+    """A large one under another name."""
+    changed = _changed_objects()
+    return {name: put for name, put in changed.items() if name != "candles.csv"} | {
+        "candles-old.csv": changed["candles.csv"]
+    }
+
+
+def _put(client: Any, before: _Objects, now: _Objects) -> None:
+    """Make the bucket hold what it shall; what stays as it was is not touched."""
+    for name in before.keys() - now.keys():
+        client.delete_object(Bucket=_BUCKET, Key=_PREFIX + name)
+    for name, (body, arguments) in now.items():
+        if before.get(name) != (body, arguments):
+            client.put_object(Bucket=_BUCKET, Key=_PREFIX + name, Body=body, **arguments)
+
+
+def _held_by_cold(client: Any, objects: _Objects) -> Iterator[Listed]:
     names = {"content_type": "ContentType", "content_encoding": "ContentEncoding", "cache_control": "CacheControl"}
-    for name, body, _ in _objects():
+    for name, (body, _) in objects.items():
         answer = client.head_object(Bucket=_BUCKET, Key=_PREFIX + name)
         attrs = {kept: answer[header] for kept, header in names.items() if answer.get(header)}
         modified = round(answer["LastModified"].timestamp() * 1000)
@@ -151,6 +223,12 @@ def _held_by_cold(client: Any) -> Iterator[Listed]:
         if answer["Metadata"]:
             attrs["metadata"] = {name.lower(): text for name, text in answer["Metadata"].items()}
         yield listed("cold", "", name.encode(), body, "s3/object", modified_at=modified, attrs=attrs)
+
+
+def covered(records: Iterable[Listed]) -> list[Listed]:
+    """The records that the snapshot covers."""
+    starts = tuple(pattern.removesuffix("*").encode() for pattern in PATTERNS)
+    return [record for record in records if bytes.fromhex(record["key"]).startswith(starts)]
 
 
 def make(target: Path) -> None:
@@ -174,12 +252,6 @@ def make(target: Path) -> None:
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}),
         )
-        fill_hot(hot.url, 0)
-        with redis_database(hot.url, 3) as other:
-            other.set("account", "of another database")
-        _fill_warm(warm.url)
-        for name, body, arguments in _objects():
-            client.put_object(Bucket=_BUCKET, Key=_PREFIX + name, Body=body, **arguments)
         settings = Settings(
             hot_url=SecretStr(hot.url.removesuffix("/0") + "/0,3"),
             warm_url=SecretStr(warm.url),
@@ -192,16 +264,46 @@ def make(target: Path) -> None:
             local_url=(folder / STORE).as_uri(),
             spool_url=(folder / "spool").as_uri(),
             keyring_file=target / KEYRING,
+            patterns={BackupType.SNAPSHOT: PATTERNS},
+            rebase_dead_share=0.9,
             segment_bytes=2 << 20,
         )
+
+        def held(objects: _Objects) -> list[Listed]:
+            return in_order([*held_by_hot(hot.url, (0, 3)), *_held_by_warm(warm.url), *_held_by_cold(client, objects)])
+
+        fill_hot(hot.url, 0)
+        with redis_database(hot.url, 3) as other:
+            other.config_set("repl-diskless-sync-delay", 0)  # so that its stream is read, where all keys are
+            other.set("account", "of another database")
+        _fill_warm(warm.url)
+        _put(client, {}, _objects())
         back_up(settings, BACKUP_ID)
+        states = {BACKUP_ID: held(_objects())}
+
+        change_hot(hot.url, 0)
+        _change_warm(warm.url)
+        _put(client, _objects(), _changed_objects())
+        back_up(settings, INCREMENTAL, BackupType.INCREMENTAL)
+        states[INCREMENTAL] = held(_changed_objects())
+
+        change_hot_again(hot.url, 0)
+        _put(client, _changed_objects(), _objects_again())
+        back_up(settings, SYNTHETIC)
+        states[SYNTHETIC] = held(_objects_again())
+        back_up(settings, SNAPSHOT, BackupType.SNAPSHOT)
+        states[SNAPSHOT] = covered(states[SYNTHETIC])
         shutil.copytree(folder / STORE, target / STORE)
-        held = [
-            *held_by_hot(hot.url, (0, 3)),
-            *_held_by_warm(warm.url),
-            *_held_by_cold(client),
-        ]
-    (target / EXPECTED).write_text(json.dumps(in_order(held), indent=1) + "\n")
+    (target / EXPECTED).write_text(_as_text(states))
+
+
+def _as_text(states: dict[str, list[Listed]]) -> str:
+    """One record a line, so that versions can be compared."""
+    backups = (
+        f"{json.dumps(backup_id)}: [\n " + ",\n ".join(map(json.dumps, records)) + "\n]"
+        for backup_id, records in states.items()
+    )
+    return "{\n" + ",\n".join(backups) + "\n}\n"
 
 
 def in_order(records: Iterable[Listed]) -> list[Listed]:

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +33,7 @@ _FOOTER: Final = struct.Struct("<QII8s")
 _MOST_BLOCKS: Final = 1 << 20
 _KINDS: Final = ("segment", "index", "pack", "chunk-index", "document")
 _STORED: Final = _KINDS[:-1]
+_CHUNKS: Final = ("pack", "chunk-index")
 _ENCODINGS: Final = {"redis/string", "redis/dump", "pg/copy-text", "s3/object", "json"}
 
 _NAMES: Final = pa.dictionary(pa.int32(), pa.string())
@@ -60,7 +61,10 @@ _SCHEMAS: Final = {
         ("fingerprint", pa.binary(16), False),
         ("namespace", _NAMES, False),
         ("key", pa.large_binary(), False),
+        ("size", pa.uint64(), False),
+        ("mark", pa.binary(16), True),
         ("segment", pa.uint32(), False),
+        ("tombstone", pa.bool_(), False),
     ),
     "chunk-index": _schema(
         ("id", pa.binary(32), False),
@@ -69,10 +73,12 @@ _SCHEMAS: Final = {
     ),
 }
 
+_TEXT_OR_NULL: Final = (str, type(None))
 _BODY: Final = {
     "format": int,
     "backup_id": str,
     "backup_type": str,
+    "generation": int,
     "created_at": str,
     "recorded_at": str,
     "storage_tier": str,
@@ -80,21 +86,46 @@ _BODY: Final = {
     "key_id": str,
     "wrapped_key": str,
     "fingerprint_key_id": str,
-    "parent": (str, type(None)),
+    "parent": _TEXT_OR_NULL,
+    "reasons": list,
     "tiers": list,
+    "borrowed": list,
     "seconds": dict,
     "written_by": str,
     "details": str,
 }
-_TIER: Final = {"tier": str, "stack": list, "records": int, "patterns": list, "cut": dict, "reason": str}
+_TIER: Final = {
+    "tier": str,
+    "stack": list,
+    "records": int,
+    "logical_bytes": int,
+    "patterns": list,
+    "cut": dict,
+    "parent": _TEXT_OR_NULL,
+    "changes": (dict, type(None)),
+    "reason": str,
+}
+_CHANGES: Final = {"unchanged": int, "changed": int, "new": int, "gone": int, "drift": (int, type(None))}
 _LAYER: Final = {
     "layer_id": str,
+    "backup_id": str,
     "tier": str,
     "kind": str,
+    "fingerprint_key_id": str,
     "records": int,
     "tombstones": int,
+    "chunked": int,
     "logical_bytes": int,
+    "stored_bytes": int,
+    "objects": int,
+    "digest": str,
+}
+_SUMMED: Final = ("objects", "stored_bytes", "digest")
+_LAYER_DOCUMENT: Final = {
+    "format": int,
+    **{name: kind for name, kind in _LAYER.items() if name not in _SUMMED},
     "objects": list,
+    "borrows": list,
 }
 _OBJECT: Final = {
     "name": str,
@@ -107,9 +138,13 @@ _OBJECT: Final = {
     "proof": str,
 }
 _SIGNED_AS: Final = b"strata manifest v0\n"
+_PRIME: Final = 0x9E3779B185EBCA87
+_MASK: Final = (1 << 64) - 1
 
 Row = dict[str, Any]
 Document = dict[str, Any]
+_Objects = dict[str, list[tuple[Document, list[list[Row]]]]]
+"""The objects of a layer by kind: what its document says of each, and its rows, block by block."""
 
 
 class Refused(Exception):
@@ -168,26 +203,25 @@ class Hashes:
     """What a backup's fingerprint secret makes [7]."""
 
     def __init__(self, secret: bytes) -> None:
-        self._seed, self._key_seed = struct.unpack_from("<2Q", secret)
-        self._salt = secret[16:]
+        self._seed, self._key_seed, *self._salts = struct.unpack("<4Q", secret)
         self._chunk_key = _derived(secret, b"strata/0/chunk", None)
         self._proof_key = _derived(secret, b"strata/0/proof", None)
 
     def fingerprint(self, row: Row) -> bytes:
         """What a row's fingerprint must be."""
-        attrs = None if row["attrs"] is None else row["attrs"].encode()
-        form = 0 if row["value"] is not None else 1 if row["chunks"] is not None else 2
-        head = self._salt + struct.pack(
-            "<QQqqqq",
-            xxhash.xxh3_64_intdigest(row["namespace"].encode(), 0),
+        words = (
+            *self._salts,
+            self.key_hash(row),
             0 if row["encoding"] is None else xxhash.xxh3_64_intdigest(row["encoding"].encode(), 0),
-            len(row["key"]),
-            -1 if attrs is None else len(attrs),
             -(1 << 63) if row["expires_at"] is None else row["expires_at"],
-            form,
+            0 if row["attrs"] is None else xxhash.xxh3_64_intdigest(row["attrs"].encode(), 0),
+            0 if row["value"] is not None else 1 if row["chunks"] is not None else 2,
         )
-        content = head + row["key"] + (attrs or b"") + (row["value"] or b"") + (row["chunks"] or b"")
-        return xxhash.xxh3_128_digest(content, self._seed)
+        mixed = self._seed
+        for word in words:
+            mixed = (mixed ^ word & _MASK) * _PRIME & _MASK
+            mixed ^= mixed >> 32
+        return xxhash.xxh3_128_digest(row["value"] or row["chunks"] or b"", mixed)
 
     def key_hash(self, row: Row) -> int:
         """What a row's key hash must be."""
@@ -235,22 +269,48 @@ class Reader:
             _need(set(details) == held, "its details are not of its tiers")
             return details
 
+    def layer(self, ref: Document) -> Document:
+        """A layer's document, which must say what the manifest says of the layer [8]."""
+        name = f"layers/{ref['layer_id']}/layer.json"
+        with _naming(name):
+            data = self._read(name)
+            _need(blake3(data).hexdigest() == ref["digest"], "its digest is not the manifest's")
+            layer: Document = json.loads(data)
+            _need(_canonical(layer) + b"\n" == data, "it is not canonical JSON")
+            _need(layer.get("format") == 0, "its format is not known")
+            _check_layer_document(layer, ref)
+        return layer
+
     def records(self, manifest: Document) -> Iterator[Record]:
         """Every record of a backup, its stacks resolved [6] and every check made [9]."""
         self.details(manifest)
         hashes = self._hashes(manifest)
-        for tier in manifest["tiers"]:
-            seen: set[tuple[str, bytes]] = set()
-            records = 0
-            for layer in reversed(tier["stack"]):
-                for row, chunks in self._layer(hashes, layer):
-                    place = row["namespace"], row["key"]
-                    if place not in seen and row["encoding"] is not None:
-                        records += 1
-                        yield _record(tier["tier"], row, chunks)
-                    seen.add(place)
-            with _naming(f"manifests/{manifest['backup_id']}.json"):
-                _need(records == tier["records"], "a tier has not the records that it says")
+        stacks = [[self._layer(hashes, ref) for ref in tier["stack"]] for tier in manifest["tiers"]]
+        borrowed = [self._layer(hashes, ref, _CHUNKS) for ref in manifest["borrowed"]]
+        chunks: dict[bytes, bytes] = {}
+        for layer in [*(layer for stack in stacks for layer in stack), *borrowed]:
+            chunks |= layer.chunks
+        for tier, stack in zip(manifest["tiers"], stacks, strict=True):
+            yield from self._tier_records(manifest, tier, stack, chunks)
+
+    @staticmethod
+    def _tier_records(
+        manifest: Document, tier: Document, stack: list[_Layer], chunks: dict[bytes, bytes]
+    ) -> Iterator[Record]:
+        seen: set[tuple[str, bytes]] = set()
+        records = size = 0
+        for layer in reversed(stack):
+            with _naming(f"layers/{layer.layer_id}"):
+                layer.check_values(chunks)
+            for row in layer.rows:
+                place = row["namespace"], row["key"]
+                if place not in seen and row["encoding"] is not None:
+                    record = _record(tier["tier"], row, chunks)
+                    records, size = records + 1, size + len(record.value)
+                    yield record
+                seen.add(place)
+        with _naming(f"manifests/{manifest['backup_id']}.json"):
+            _need((records, size) == (tier["records"], tier["logical_bytes"]), "a tier has not the records it says")
 
     def object_rows(self, manifest: Document, layer_id: str, stored: Document) -> list[list[Row]]:
         """The rows of one object, block by block, after every check that needs this object alone."""
@@ -263,16 +323,16 @@ class Reader:
     def _object_rows(self, hashes: Hashes, layer_id: str, stored: Document) -> list[list[Row]]:
         with _naming(stored["name"]):
             data = self._read(stored["name"])
-            _need(len(data) == stored["size"], "its size is not the manifest's")
-            _need(blake3(data).hexdigest() == stored["digest"], "its digest is not the manifest's")
+            _need(len(data) == stored["size"], "its size is not the one recorded")
+            _need(blake3(data).hexdigest() == stored["digest"], "its digest is not the one recorded")
             kind = stored["kind"]
             frame = self._frame(data, kind, layer_id, stored["seq"])
             blocks = [_block_rows(frame, number, kind) for number in range(len(frame.blocks))]
             for block, rows in zip(frame.blocks, blocks, strict=True):
                 _need(len(rows) == block.rows, "a block has not the rows that the table says")
                 _need(block.first == _FIRST[kind](rows[0]), "a block does not begin where the table says")
-            rows = [row for block in blocks for row in block]
-            _need(len(rows) == stored["rows"], "it has not the rows that the manifest says")
+            rows = _joined(blocks)
+            _need(len(rows) == stored["rows"], "it has not the rows that its layer's document says")
             _need(sum(block.raw_length for block in frame.blocks) == stored["raw_bytes"], "its raw bytes do not add up")
             _need(_in_order([_ORDER[kind](row) for row in rows]), "its rows are not in order")
             for row in rows:
@@ -281,29 +341,15 @@ class Reader:
             _need(proof == stored["proof"], "its rows do not add up to its proof")
         return blocks
 
-    def _layer(self, hashes: Hashes, layer: Document) -> Iterator[tuple[Row, dict[bytes, bytes]]]:
-        """A layer's rows, each with the layer's chunks; what its objects say of each other is checked first."""
-        read: dict[str, list[tuple[Document, list[list[Row]]]]] = {kind: [] for kind in _STORED}
+    def _layer(self, hashes: Hashes, ref: Document, kinds: Collection[str] = _STORED) -> _Layer:
+        """A layer's rows and chunks; what its objects say of each other is checked first."""
+        layer = self.layer(ref)
+        read: _Objects = {kind: [] for kind in _STORED}
         for stored in layer["objects"]:
-            read[stored["kind"]].append((stored, self._object_rows(hashes, layer["layer_id"], stored)))
+            if stored["kind"] in kinds:
+                read[stored["kind"]].append((stored, self._object_rows(hashes, layer["layer_id"], stored)))
         with _naming(f"layers/{layer['layer_id']}"):
-            sums = {kind: _checksum(one for pair in read[kind] for one in _summands(*pair)) for kind in read}
-            _need(sums["index"] == sums["segment"], "its index does not add up to its segments")
-            _need(sums["chunk-index"] == sums["pack"], "its chunk index does not add up to its packs")
-            rows = [(stored["seq"], row) for stored, blocks in read["segment"] for block in blocks for row in block]
-            tombstones = sum(row["encoding"] is None for _, row in rows)
-            _need(
-                (len(rows) - tombstones, tombstones) == (layer["records"], layer["tombstones"]), "records are missing"
-            )
-            _need(layer["kind"] == "delta" or not tombstones, "a base holds tombstones")
-            _check_index(rows, [row for _, blocks in read["index"] for block in blocks for row in block])
-            chunks = _located(
-                read["pack"], [row for _, blocks in read["chunk-index"] for block in blocks for row in block]
-            )
-            for _, row in rows:
-                for chunk_id, length in _references(row["chunks"] or b""):
-                    _need(chunk_id in chunks and len(chunks[chunk_id]) == length, "a chunk is missing")
-        return ((row, chunks) for _, row in rows)
+            return _Layer(layer, read, kinds)
 
     def _frame(self, data: bytes, kind: str, owner: str, seq: int) -> _Frame:
         return _Frame(data, kind, owner, seq, self._keyring.data_key)
@@ -324,6 +370,42 @@ class Reader:
         parts = name.split("/")
         _need(all(re.fullmatch(r"[A-Za-z0-9._-]+", part) and part not in {".", ".."} for part in parts), "a bad name")
         return (self._store / name).read_bytes()
+
+
+class _Layer:
+    """What a layer's objects hold, each of them checked alone before."""
+
+    def __init__(self, layer: Document, read: _Objects, kinds: Collection[str]) -> None:
+        self.layer_id: str = layer["layer_id"]
+        sums = {kind: _checksum(one for pair in read[kind] for one in _summands(*pair)) for kind in read}
+        _need(sums["index"] == sums["segment"], "its index does not add up to its segments")
+        _need(sums["chunk-index"] == sums["pack"], "its chunk index does not add up to its packs")
+        self.chunks = _located(read["pack"], _flat(read["chunk-index"]))
+        self.rows: list[Row] = []
+        self._index = {(row["namespace"], row["key"]): row for row in _flat(read["index"])}
+        self._logical_bytes: int = layer["logical_bytes"]
+        if "segment" in kinds:
+            self._count(layer, [(stored["seq"], row) for stored, rows in read["segment"] for row in _joined(rows)])
+            _check_index(read["segment"], _flat(read["index"]))
+
+    def check_values(self, chunks: dict[bytes, bytes]) -> None:
+        """Every reference has its chunk, and the index and the layer's document tell the values' sizes."""
+        total = 0
+        for row in self.rows:
+            size = len(row["value"] or b"")
+            for chunk_id, length in _references(row["chunks"] or b""):
+                _need(chunk_id in chunks and len(chunks[chunk_id]) == length, "a chunk is missing")
+                size += length
+            _need(self._index[row["namespace"], row["key"]]["size"] == size, "its index tells another size")
+            total += size
+        _need(total == self._logical_bytes, "its values have other sizes")
+
+    def _count(self, layer: Document, rows: list[tuple[int, Row]]) -> None:
+        self.rows = [row for _, row in rows]
+        tombstones = sum(row["encoding"] is None for row in self.rows)
+        found = len(rows) - tombstones, tombstones, sum(row["chunks"] is not None for row in self.rows)
+        _need(found == (layer["records"], layer["tombstones"], layer["chunked"]), "records are missing")
+        _need(layer["kind"] == "delta" or not tombstones, "a base holds tombstones")
 
 
 class _Frame:
@@ -471,12 +553,24 @@ def _check_form(row: Row) -> None:
     _need(row["attrs"] is None or isinstance(json.loads(row["attrs"]), dict), "attrs are no object")
 
 
-def _check_index(rows: list[tuple[int, Row]], index: list[Row]) -> None:
+def _check_index(segments: list[tuple[Document, list[list[Row]]]], index: list[Row]) -> None:
     _need(_in_order([row["key_hash"] for row in index]), "its index is not in order")
-    listed = [(row["namespace"], row["key"], row["fingerprint"], row["segment"]) for row in index]
-    held = [(row["namespace"], row["key"], row["fingerprint"], seq) for seq, row in rows]
+    listed = [(row["namespace"], row["key"], row["fingerprint"], row["segment"], row["tombstone"]) for row in index]
+    held = [
+        (row["namespace"], row["key"], row["fingerprint"], stored["seq"], row["encoding"] is None)
+        for stored, blocks in segments
+        for row in _joined(blocks)
+    ]
     _need(sorted(listed) == sorted(held), "its index does not list its records")
     _need(len({place[:2] for place in held}) == len(held), "a key occurs twice")
+
+
+def _joined(blocks: list[list[Row]]) -> list[Row]:
+    return [row for block in blocks for row in block]
+
+
+def _flat(read: list[tuple[Document, list[list[Row]]]]) -> list[Row]:
+    return [row for _, blocks in read for row in _joined(blocks)]
 
 
 def _located(packs: list[tuple[Document, list[list[Row]]]], index: list[Row]) -> dict[bytes, bytes]:
@@ -533,19 +627,35 @@ def _checksum(values: Iterable[bytes]) -> bytes:
 
 
 def _check_manifest(manifest: Document) -> None:
-    """The members and their types, all the way down [8]."""
+    """The members and their types, all the way down, and the form of the stacks [6, 8]."""
     _check_members(manifest, _BODY)
     _need([tier["tier"] for tier in manifest["tiers"]] == ["hot", "warm", "cold"], "its tiers are others")
     for tier in manifest["tiers"]:
         _check_members(tier, _TIER)
+        if tier["changes"] is not None:
+            _check_members(tier["changes"], _CHANGES)
         kinds = [layer["kind"] for layer in tier["stack"]]
         _need(kinds == ["base", *["delta"] * (len(kinds) - 1)][: len(kinds)], "a stack does not begin with its base")
-        for layer in tier["stack"]:
-            _check_members(layer, _LAYER)
-            _need(layer["tier"] == tier["tier"], "a layer is of another tier")
-            for stored in layer["objects"]:
-                _check_members(stored, _OBJECT)
-                _need(stored["kind"] in _STORED, "an object's kind is not known")
+        _need(all(layer["tier"] == tier["tier"] for layer in tier["stack"]), "a layer is of another tier")
+    for layer in [*(layer for tier in manifest["tiers"] for layer in tier["stack"]), *manifest["borrowed"]]:
+        _check_members(layer, _LAYER)
+        _need(layer["fingerprint_key_id"] == manifest["fingerprint_key_id"], "a layer has another fingerprint key")
+
+
+def _check_layer_document(layer: Document, ref: Document) -> None:
+    """The members, and that they say what the manifest says [8]."""
+    _check_members(layer, _LAYER_DOCUMENT)
+    said = {name: layer[name] for name in _LAYER if name not in _SUMMED}
+    _need(said == {name: ref[name] for name in said}, "it does not say what the manifest says")
+    for stored in layer["objects"]:
+        _check_members(stored, _OBJECT)
+        _need(stored["kind"] in _STORED, "an object's kind is not known")
+    _need(len(layer["objects"]) == ref["objects"], "it has not the objects that the manifest counts")
+    _need(sum(stored["size"] for stored in layer["objects"]) == ref["stored_bytes"], "its objects have other sizes")
+    places = [(_STORED.index(stored["kind"]), stored["seq"]) for stored in layer["objects"]]
+    _need(_in_order(places) and len(set(places)) == len(places), "its objects are not in order")
+    for lender in layer["borrows"]:
+        _check_members(lender, _LAYER)
 
 
 def _check_members(document: Document, members: dict[str, Any]) -> None:

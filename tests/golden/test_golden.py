@@ -8,6 +8,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,26 +22,38 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from strata.content.chunks import Chunker, index_places, places_checksum
+from strata.catalog.canonical import canonical
+from strata.catalog.layers import LayerCatalog
+from strata.content.chunks import index_places, places_checksum
 from strata.content.proof import Prover
-from strata.engine.restorer import ChunkReader, read_records
-from strata.engine.verifier import LayerReader
+from strata.engine.layers import LayerReader
+from strata.engine.local import restore_here
 from strata.errors import IntegrityError, KeyringError, StrataError
-from strata.model.layer import ObjectKind, StoredObject
+from strata.model.backup_type import BackupType
+from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
+from strata.model.record import LargeValue
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
+from strata.sources.port import RestoreMode
+from strata.testing import MemoryRecord, MemorySource
 from strata.wiring import Wiring
+from tests.engine.workbench import Workbench
 from tests.golden import reader as second_reader
 from tests.golden.make_golden import (
     BACKUP_ID,
     EXPECTED,
+    INCREMENTAL,
     KEYRING,
+    SNAPSHOT,
     STORE,
+    SYNTHETIC,
     Listed,
     back_up,
+    change_hot,
+    change_hot_again,
     fill_hot,
     held_by_hot,
     in_order,
@@ -49,16 +62,21 @@ from tests.golden.make_golden import (
 from tests.golden.reader import Reader, Refused
 
 V0: Final = Path(__file__).parent / "v0"
+BACKUPS: Final = [BACKUP_ID, INCREMENTAL, SYNTHETIC, SNAPSHOT]
 MANIFEST: Final = manifest_name(BACKUP_ID)
-OBJECTS: Final = sorted(
+STORED: Final = sorted(
     path.relative_to(V0 / STORE).as_posix()
     for part in ("layers", "chunks")
     for path in (V0 / STORE / part).rglob("*.*")
 )
+DOCUMENTS: Final = [name for name in STORED if name.endswith("/layer.json")]
+OBJECTS: Final = [name for name in STORED if name not in DOCUMENTS]
 PACK: Final = next(name for name in OBJECTS if name.endswith(".pack"))
 CHUNK_INDEX: Final = next(name for name in OBJECTS if name.endswith(".cdx"))
-INDEX: Final = next(name for name in OBJECTS if name.endswith("-cold/000000.idx"))
+INDEX: Final = f"layers/{BACKUP_ID}-cold/000000.idx"
 SEGMENT: Final = f"layers/{BACKUP_ID}-hot/000000.seg"
+DELTA: Final = f"layers/{INCREMENTAL}-hot/000000.seg"
+TOMBSTONES: Final = f"layers/{INCREMENTAL}-hot/000001.seg"
 NOT_ITS_SUM: Final = ("does not hold the records that were collected", "do not add up to its proof")
 _EDGE: Final = 64
 _SPREAD: Final = 40
@@ -169,15 +187,40 @@ class Both:
         self.reader = Reader(store, keyring)
         self._verifier = self.wiring.restorer.verifier(self.manifest())
         self._said = self.reader.manifest(BACKUP_ID)
+        refs = (ref for backup_id in BACKUPS for ref in self.manifest(backup_id).layers)
+        self.refs = {ref.layer_id: ref for ref in refs}
+        catalog = LayerCatalog(self.wiring.store)
+        self.layers = {layer_id: catalog.load(ref) for layer_id, ref in self.refs.items()}
 
-    def manifest(self) -> BackupMetadata:
-        """The golden backup's manifest."""
-        return self.wiring.metadata.load(BACKUP_ID)
+    def manifest(self, backup_id: str = BACKUP_ID) -> BackupMetadata:
+        """The manifest of a golden backup."""
+        return self.wiring.metadata.load(backup_id)
 
     def stored(self, name: str) -> tuple[str, StoredObject]:
-        """What the manifest says of an object, and its layer."""
-        pairs = ((layer.layer_id, one) for layer in self.manifest().layers for one in layer.objects)
+        """What its layer's document says of an object, and the layer."""
+        pairs = ((layer.layer_id, one) for layer in self.layers.values() for one in layer.objects)
         return next(pair for pair in pairs if pair[1].name == name)
+
+    def document(self, name: str) -> LayerRef:
+        """What manifests say of the layer whose document has this name."""
+        return next(ref for ref in self.refs.values() if layer_document_name(ref.layer_id) == name)
+
+    def refuse_document(self, ref: LayerRef, why: str | None = None, other_why: str = "") -> None:
+        """Assert that both refuse a layer's document, and say its name; and why."""
+        name = layer_document_name(ref.layer_id)
+        with pytest.raises(StrataError, match=why) as said:
+            LayerCatalog(self.wiring.store).load(ref)
+        assert name in said.value.sentence
+        with pytest.raises(Refused, match=f"{name}.*{other_why}"):
+            self.reader.layer(ref.model_dump(mode="json"))
+
+    def refuse_whole(self, backup_id: str, name: str) -> None:
+        """Assert that neither reads a backup to its end, and that both say the name of what is in the way."""
+        manifest = self.manifest(backup_id)
+        with pytest.raises(StrataError, match=name):
+            self.wiring.restorer.verify(manifest, tuple(Tier), lambda _: None)
+        with pytest.raises(Refused, match=name):
+            list(self.reader.records(self.reader.manifest(backup_id)))
 
     @property
     def secret(self) -> bytes:
@@ -241,7 +284,8 @@ class Both:
     def refuse_manifest(self) -> None:
         """Assert that both refuse the manifest, and say its name."""
         good, bad = self.wiring.metadata.history()
-        assert (good, [one.name for one in bad]) == ([], [MANIFEST])
+        assert [one.name for one in bad] == [MANIFEST]
+        assert [one.backup_id for one in good] == BACKUPS[:0:-1]
         with pytest.raises(Refused, match=MANIFEST):
             self.reader.manifest(BACKUP_ID)
 
@@ -253,11 +297,11 @@ def both(folder: Path) -> Both:
     return Both(folder / "store", _private_keyring(folder), folder / "spool")
 
 
-@pytest.fixture
-def expected() -> list[Listed]:
-    """What the servers held when the golden backup was made."""
-    records: list[Listed] = json.loads((V0 / EXPECTED).read_text())
-    return records
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[Listed]]:
+    """What the servers held when each golden backup was made."""
+    states: dict[str, list[Listed]] = json.loads((V0 / EXPECTED).read_text())
+    return states
 
 
 def test_the_second_reader_imports_nothing_of_strata() -> None:
@@ -270,52 +314,121 @@ def test_the_second_reader_imports_nothing_of_strata() -> None:
 
 def test_the_golden_store_holds_every_kind_of_object(both: Both) -> None:
     """Several segments, several blocks, packs and chunk indexes: what is not there would not be proved."""
-    objects = [one for layer in both.manifest().layers for one in layer.objects]
+    objects = [one for layer in both.layers.values() for one in layer.objects]
     assert {one.kind for one in objects} == set(ObjectKind) - {ObjectKind.DOCUMENT}
-    assert sum(one.name.endswith(".seg") and "-hot/" in one.name for one in objects) == 2
     assert sorted(one.name for one in objects) == OBJECTS
+    assert sorted(layer_document_name(layer_id) for layer_id in both.layers) == DOCUMENTS
+    assert len(both.layers[f"{BACKUP_ID}-hot"].of_kind(ObjectKind.SEGMENT)) == 2
     layer_id, first = both.stored(SEGMENT)
     assert len(both.object_rows(layer_id, first)) > 1
     assert both.stored(PACK)[1].rows > 1
     assert sum(one.kind is ObjectKind.PACK for one in objects) > 1
+    marks = {row["mark"] is None for name in (INDEX, INDEX.replace("-cold", "-hot")) for row in _rows(both, name)}
+    assert marks == {False, True}
 
 
-def test_the_second_reader_finds_what_was_backed_up(both: Both, expected: list[Listed]) -> None:
+def test_the_golden_store_holds_every_kind_of_stack(both: Both) -> None:
+    """Deltas and tombstones in every tier, a full backup on a stack, and a backup that stands apart and borrows."""
+    for tier in Tier:
+        layer = both.layers[f"{INCREMENTAL}-{tier}"]
+        changes = both.manifest(INCREMENTAL).content(tier).changes
+        assert (layer.kind, layer.tombstones > 0) == (LayerKind.DELTA, True)
+        assert changes
+        assert 0 not in {changes.unchanged, changes.changed, changes.new, changes.gone}
+    synthetic, snapshot = both.manifest(SYNTHETIC), both.manifest(SNAPSHOT)
+    assert [len(content.stack) for content in synthetic.tiers] == [3, 2, 3]
+    assert [len(content.stack) for content in snapshot.tiers] == [1, 1, 1]
+    assert {layer.layer_id for layer in snapshot.borrowed} == {f"{BACKUP_ID}-cold", f"{INCREMENTAL}-cold"}
+    chunked = [layer for layer in both.layers.values() if layer.chunked]
+    assert any(not layer.of_kind(ObjectKind.CHUNK_INDEX) for layer in chunked)
+    assert any(layer.borrows and layer.of_kind(ObjectKind.CHUNK_INDEX) for layer in chunked)
+
+
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_the_second_reader_finds_what_was_backed_up(
+    both: Both, expected: dict[str, list[Listed]], backup_id: str
+) -> None:
     """A program written from docs/format.md alone reads every record, value by value."""
-    assert both.reader.backups() == [BACKUP_ID]
-    assert _found(both.reader, BACKUP_ID) == expected
+    assert both.reader.backups() == BACKUPS
+    assert _found(both.reader, backup_id) == expected[backup_id]
 
 
-def test_strata_verifies_the_golden_store(both: Both, expected: list[Listed]) -> None:
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_strata_verifies_the_golden_store(both: Both, expected: dict[str, list[Listed]], backup_id: str) -> None:
     """Every object of a released version is still proved."""
-    verified = both.wiring.restorer.verify(both.manifest(), tuple(Tier), lambda _: None)
-    assert (verified.objects, verified.records) == (len(OBJECTS), len(expected))
+    verified = both.wiring.restorer.verify(both.manifest(backup_id), tuple(Tier), lambda _: None)
+    assert verified.records == len(expected[backup_id])
+    if backup_id == BACKUP_ID:
+        assert verified.objects == sum(BACKUP_ID in name for name in OBJECTS)
 
 
-def test_strata_finds_what_was_backed_up(both: Both, expected: list[Listed]) -> None:
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_strata_finds_what_was_backed_up(both: Both, expected: dict[str, list[Listed]], backup_id: str) -> None:
     """Every record of a released version is still read."""
-    assert in_order(list(_read_by_strata(both))) == expected
+    assert in_order(list(_read_by_strata(both, backup_id))) == expected[backup_id]
 
 
-def test_both_readers_agree_on_the_details(both: Both) -> None:
+class Target(MemorySource):
+    """A tier in memory that takes what was backed up of a real one."""
+
+    def check(self, description: dict[str, Any]) -> None:
+        assert description
+
+
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_strata_restores_what_was_backed_up(folder: Path, expected: dict[str, list[Listed]], backup_id: str) -> None:
+    """Into targets that held something else, record by record: what is not in the backup is gone."""
+    shutil.copytree(V0 / STORE, folder / "store")
+    _private_keyring(folder)
+    targets = {tier: Target(tier, {("0", b"order: left over"): MemoryRecord(b"x")}) for tier in Tier}
+    bench = Workbench(folder, dict(targets))
+    restored = restore_here(bench.manager, backup_id, "restore", RestoreMode.EXACT, ())
+    assert sum(tier.written for tier in restored.tiers) == len(expected[backup_id])
+    found = [
+        listed(
+            tier,
+            *name,
+            record.value,
+            record.encoding,
+            expires_at=_milliseconds(record.expires_at),
+            modified_at=_milliseconds(record.modified_at),
+            attrs=_parsed(record.attrs),
+        )
+        for tier, target in targets.items()
+        for name, record in target.records.items()
+    ]
+    assert in_order(found) == expected[backup_id]
+
+
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_both_readers_agree_on_the_details(both: Both, backup_id: str) -> None:
     """What describes the sources is the same to both, tables and all."""
-    mine = both.reader.details(both.reader.manifest(BACKUP_ID))
-    assert mine == both.wiring.restorer.details(both.manifest())
-    assert [table["copied"] for table in mine["warm"]["tables"]] == [["line"], ["name", "id", "body", "raw"]]
+    mine = both.reader.details(both.reader.manifest(backup_id))
+    assert mine == both.wiring.restorer.details(both.manifest(backup_id))
+    if backup_id != SNAPSHOT:
+        assert [table["copied"] for table in mine["warm"]["tables"]] == [["line"], ["name", "id", "body", "raw"]]
 
 
-def test_the_second_reader_reads_a_backup_made_now(hot_url: str, folder: Path) -> None:
-    """What the pipeline writes today is what docs/format.md says."""
+def test_the_second_reader_reads_backups_made_now(hot_url: str, folder: Path) -> None:
+    """What the pipeline writes today is what docs/format.md says, layer upon layer."""
     keyring = _private_keyring(folder)
-    fill_hot(hot_url, 0)
     settings = Settings(
         hot_url=SecretStr(hot_url),
         local_url=(folder / "store").as_uri(),
         spool_url=(folder / "spool").as_uri(),
         keyring_file=keyring,
     )
-    manifest = back_up(settings, BACKUP_ID)
-    assert _found(Reader(folder / "store", keyring), manifest.backup_id) == in_order(list(held_by_hot(hot_url, (0,))))
+    held: dict[str, list[Listed]] = {}
+    for backup_id, backup_type, change in (
+        (BACKUP_ID, BackupType.FULL, fill_hot),
+        (INCREMENTAL, BackupType.INCREMENTAL, change_hot),
+        (SYNTHETIC, BackupType.FULL, change_hot_again),
+    ):
+        change(hot_url, 0)
+        back_up(settings, backup_id, backup_type)
+        held[backup_id] = in_order(list(held_by_hot(hot_url, (0,))))
+    reader = Reader(folder / "store", keyring)
+    assert {backup_id: _found(reader, backup_id) for backup_id in reader.backups()} == held
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -349,23 +462,99 @@ def test_a_manifest_of_another_length_is_refused_by_name(both: Both) -> None:
 
 
 def test_a_missing_object_is_refused_by_name(both: Both) -> None:
-    """What the manifest names must be there."""
+    """What a layer's document names must be there."""
     for name in OBJECTS:
-        (both.store / name).unlink()
-        both.refuse(*both.stored(name))
+        with _without(both.store / name):
+            both.refuse(*both.stored(name))
 
 
 def test_exchanged_objects_are_refused_by_name(both: Both) -> None:
-    """Good bytes in the wrong place are damage: of the same layer, of another layer, of another kind."""
-    here = SEGMENT
-    layer_id, stored = both.stored(here)
-    for other in ("hot/000001.seg", "warm/000000.seg", "hot/000000.idx"):
-        there = f"layers/{BACKUP_ID}-{other}"
-        _exchange(both.store / here, both.store / there)
-        both.refuse(layer_id, stored)
-        both.refuse(*both.stored(there))
-        both.refuse_as_recorded(layer_id, stored)
-        _exchange(both.store / here, both.store / there)
+    """Good bytes in the wrong place are damage: of the same layer, of another layer or backup, of another kind."""
+    for here, others in (
+        (SEGMENT, [f"layers/{BACKUP_ID}-{other}" for other in ("hot/000001.seg", "warm/000000.seg", "hot/000000.idx")]),
+        (DELTA, [SEGMENT, TOMBSTONES, f"layers/{SYNTHETIC}-hot/000000.seg"]),
+        (PACK, [PACK.replace("000000.pack", "000001.pack"), CHUNK_INDEX]),
+    ):
+        layer_id, stored = both.stored(here)
+        for there in others:
+            _exchange(both.store / here, both.store / there)
+            both.refuse(layer_id, stored)
+            both.refuse(*both.stored(there))
+            both.refuse_as_recorded(layer_id, stored)
+            _exchange(both.store / here, both.store / there)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_layers_document_that_is_not_as_it_was_written_is_refused_by_name(both: Both, name: str) -> None:
+    """One changed bit anywhere, any other length, another layer's document in its place, or none."""
+    ref = both.document(name)
+    for _ in _damaged(both.store / name):
+        both.refuse_document(ref)
+    for _ in _resized(both.store / name):
+        both.refuse_document(ref)
+    there = next(other for other in DOCUMENTS if other != name)
+    _exchange(both.store / name, both.store / there)
+    both.refuse_document(ref)
+    both.refuse_document(both.document(there))
+    _exchange(both.store / name, both.store / there)
+    with _without(both.store / name):
+        both.refuse_document(ref)
+
+
+@pytest.mark.parametrize(
+    ("change", "why", "other_why"),
+    [
+        ({"records": 1}, "not the layer", "does not say what the manifest says"),
+        ({"kind": "delta"}, "not the layer", "does not say what the manifest says"),
+        ({"layer_id": f"{BACKUP_ID}-warm"}, "not the layer", "does not say what the manifest says"),
+        ({"objects": []}, "not the layer", "has not the objects"),
+        ({"format": 1}, "format version 1", "format is not known"),
+        ({"extra": 1}, "misstates", "members are others"),
+        ({"borrows": [{}]}, "misstates", "members are others"),
+    ],
+    ids=str,
+)
+def test_a_layers_document_that_does_not_say_what_the_manifest_says_is_refused(
+    both: Both, change: dict[str, Any], why: str, other_why: str
+) -> None:
+    """Even one whose digest is the manifest's."""
+    ref = both.refs[f"{BACKUP_ID}-hot"]
+    path = both.store / layer_document_name(ref.layer_id)
+    data = canonical(json.loads(path.read_bytes()) | change) + b"\n"
+    path.write_bytes(data)
+    both.refuse_document(ref.model_copy(update={"digest": blake3(data).hexdigest()}), why, other_why)
+
+
+@pytest.mark.parametrize("backup_id", BACKUPS)
+def test_whatever_a_backup_needs_is_missed_by_name(both: Both, backup_id: str) -> None:
+    """Layers of its own, layers below them, and layers that it borrows from: each object, and each document."""
+    manifest = both.manifest(backup_id)
+    borrowed = {ref.layer_id for ref in manifest.borrowed}
+    names = [
+        stored.name
+        for ref in manifest.layers
+        for stored in both.layers[ref.layer_id].objects
+        if ref.layer_id not in borrowed or stored.kind in {ObjectKind.PACK, ObjectKind.CHUNK_INDEX}
+    ]
+    names += [layer_document_name(ref.layer_id) for ref in manifest.layers]
+    for name in names:
+        with _without(both.store / name):
+            both.refuse_whole(backup_id, name)
+
+
+def test_what_a_backup_does_not_need_does_not_hide_it(both: Both, expected: dict[str, list[Listed]]) -> None:
+    """With all else of the store gone each backup is read as before: others' manifests, layers, and notes."""
+    for backup_id in BACKUPS:
+        manifest = both.manifest(backup_id)
+        needed = {manifest_name(backup_id), *(layer_document_name(ref.layer_id) for ref in manifest.layers)}
+        needed |= {stored.name for ref in manifest.layers for stored in both.layers[ref.layer_id].objects}
+        alone = both.store.parent / f"only-{backup_id}"
+        for name in needed:
+            (alone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(both.store / name, alone / name)
+        (alone / "notes").mkdir()
+        (alone / "notes" / "nobody").write_bytes(b"\xff")
+        assert _found(Reader(alone, both.keyring), backup_id) == expected[backup_id]
 
 
 def test_a_manifest_under_another_name_is_refused_by_name(both: Both) -> None:
@@ -396,6 +585,39 @@ def test_a_format_of_the_future_is_refused(both: Both) -> None:
 def test_a_member_that_the_format_does_not_have_is_refused(both: Both) -> None:
     """A signed manifest that says more than its version knows is of another version."""
     _sign_anew(both, lambda body: body.replace(b'"format":0', b'"extra":1,"format":0'))
+    both.refuse_manifest()
+
+
+@pytest.mark.parametrize(
+    ("was", "new"),
+    [
+        (b'"kind":"base"', b'"kind":"delta"'),
+        (b'"layer_id":"%b-hot","logical_bytes"' % BACKUP_ID.encode(), b'"layer_id":"%b-hot","x":1,"logical_bytes"'),
+        (b'"tier":"hot","tombstones"', b'"tier":"warm","tombstones"'),
+        (b'"fingerprint_key_id":"f-', b'"fingerprint_key_id":"g-'),
+    ],
+    ids=["not a base", "another member", "of another tier", "of another fingerprint key"],
+)
+def test_a_stack_that_is_none_is_refused(both: Both, was: bytes, new: bytes) -> None:
+    """Even in a manifest signed by the right key."""
+
+    def change(body: bytes) -> bytes:
+        assert was in body
+        return body.replace(was, new, 1)
+
+    _sign_anew(both, change)
+    both.refuse_manifest()
+
+
+def test_two_bases_are_no_stack(both: Both) -> None:
+    """A stack lies on one base."""
+
+    def change(body: bytes) -> bytes:
+        document = json.loads(body)
+        document["tiers"][0]["stack"] *= 2
+        return canonical(document)
+
+    _sign_anew(both, change)
     both.refuse_manifest()
 
 
@@ -504,6 +726,11 @@ def test_what_is_sealed_anew_and_holds_the_same_is_believed(both: Both) -> None:
         (CHUNK_INDEX, _with("pack", PACK.replace("000000.pack", "000001.pack")), *NOT_ITS_SUM),
         (INDEX, _with("key", b"another"), "does not match its hash", "does not match its hash"),
         (INDEX, _with("key", None), "lacks values", "has nulls"),
+        (INDEX, _with("tombstone", None), "lacks values", "has nulls"),
+        (DELTA, _with("value", b"another"), "does not match its fingerprint", "does not match its fingerprint"),
+        (DELTA, _with("encoding", None), "does not match its fingerprint", "does not match its fingerprint"),
+        (TOMBSTONES, _with("value", b""), "does not match its fingerprint", "does not match its fingerprint"),
+        (TOMBSTONES, _with("key", b"another"), "does not match its fingerprint", "does not begin where"),
         (SEGMENT, _with("fingerprint", None), "lacks values", "has nulls"),
         (INDEX, _by_rows(_beyond_its_names), "not an Arrow stream", "out of bounds"),
         (SEGMENT, _by_rows(_not_utf8), "not an Arrow stream", "UTF8"),
@@ -552,24 +779,32 @@ def test_a_chunk_index_that_does_not_add_up_to_the_packs_is_refused(both: Both) 
     forged = both.resealed(CHUNK_INDEX, _reversed("pack", "block"))
     reader = LayerReader(both.wiring.store, both.wiring.keyring)
     places = index_places(reader.rows(forged, reader.open(both.stored(CHUNK_INDEX)[0], forged), 0))
-    proof = Prover(derive(both.secret, b"proof")).proof(CHUNK_INDEX, places_checksum(places)).encode()
-
-    def change(body: bytes) -> bytes:
-        for was, new in (
-            (stored.digest.encode(), forged.digest.encode()),
-            (stored.proof.encode(), proof),
-            (b'"raw_bytes":%d,' % stored.raw_bytes, b'"raw_bytes":%d,' % forged.raw_bytes),
-            (b'"size":%d}' % stored.size, b'"size":%d}' % forged.size),
-        ):
-            assert body.count(was) == 1
-            body = body.replace(was, new)
-        return body
-
-    _sign_anew(both, change)
+    proof = Prover(derive(both.secret, b"proof")).proof(CHUNK_INDEX, places_checksum(places))
+    _record_anew(both, stored, forged.model_copy(update={"proof": proof}))
     with pytest.raises(Refused, match="does not add up to its packs"):
         list(both.reader.records(both.reader.manifest(BACKUP_ID)))
     with pytest.raises(IntegrityError, match="does not hold the chunk"):
         list(_read_by_strata(both))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [
+        ("tombstone", True, "does not list its records"),
+        ("segment", 1, "does not list its records"),
+        ("size", 1, "tells another size"),
+    ],
+)
+def test_an_index_that_does_not_list_the_segments_is_refused(both: Both, column: str, value: Any, why: str) -> None:
+    """What proofs do not cover is compared row by row by whoever checks the writer."""
+    _, stored = both.stored(INDEX)
+    _record_anew(both, stored, both.resealed(INDEX, _with(column, value)))
+    with pytest.raises(Refused, match=why):
+        list(both.reader.records(both.reader.manifest(BACKUP_ID)))
+
+
+def _rows(both: Both, name: str) -> list[second_reader.Row]:
+    return [row for block in both.object_rows(*both.stored(name)) for row in block]
 
 
 def _private_keyring(folder: Path) -> Path:
@@ -597,16 +832,19 @@ def _as_listed(record: second_reader.Record) -> Listed:
     )
 
 
-def _read_by_strata(both: Both) -> Iterator[Listed]:
-    reader = LayerReader(both.wiring.store, both.wiring.keyring)
-    for layer in both.manifest().layers:
-        chunks = ChunkReader(layer, reader, Chunker(derive(both.secret, b"chunk")))
-        for table in read_records(layer, reader):
-            for row in table.to_pylist():
-                value = b"".join(chunks.parts(row["chunks"])) if row["value"] is None else row["value"]
-                moments = {name: _milliseconds(row[name]) for name in ("expires_at", "modified_at")}
-                attrs = _parsed(row["attrs"])
-                yield listed(layer.tier, row["namespace"], row["key"], value, row["encoding"], **moments, attrs=attrs)
+def _read_by_strata(both: Both, backup_id: str = BACKUP_ID) -> Iterator[Listed]:
+    for tier in Tier:
+        for item in both.wiring.restorer.items(both.manifest(backup_id), tier):
+            if isinstance(item, LargeValue):
+                yield _one(tier, vars(item) | {"value": b"".join(item.parts)})
+            else:
+                yield from (_one(tier, row) for row in item.to_pylist())
+
+
+def _one(tier: Tier, row: dict[str, Any]) -> Listed:
+    moments = {name: _milliseconds(row[name]) for name in ("expires_at", "modified_at")}
+    attrs = _parsed(row["attrs"])
+    return listed(tier, row["namespace"], row["key"], row["value"], row["encoding"], **moments, attrs=attrs)
 
 
 def _parsed(attrs: str | None) -> dict[str, Any] | None:
@@ -638,6 +876,34 @@ def _resized(path: Path) -> Iterator[None]:
     path.write_bytes(data + b"\n")
     yield
     path.write_bytes(data)
+
+
+@contextmanager
+def _without(path: Path) -> Iterator[None]:
+    """The file gone; then put right."""
+    data = path.read_bytes()
+    path.unlink()
+    yield
+    path.write_bytes(data)
+
+
+def _record_anew(both: Both, was: StoredObject, forged: StoredObject) -> None:
+    """Make the first backup name another object in place of one: in its layer's document, and in its manifest."""
+    layer_id, _ = both.stored(was.name)
+    layer, ref = both.layers[layer_id], both.refs[layer_id]
+    objects = tuple(forged if one.name == was.name else one for one in layer.objects)
+    catalog = LayerCatalog(both.wiring.store)
+    changed: Layer = layer.model_copy(update={"objects": objects})
+    (both.store / layer_document_name(layer_id)).unlink()
+    catalog.save(changed)
+    new = catalog.ref(changed)
+
+    def change(body: bytes) -> bytes:
+        was_said, is_said = canonical(ref.model_dump(mode="json")), canonical(new.model_dump(mode="json"))
+        assert body.count(was_said) == 1
+        return body.replace(was_said, is_said)
+
+    _sign_anew(both, change)
 
 
 def _exchange(one: Path, other: Path) -> None:

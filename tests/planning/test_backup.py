@@ -233,12 +233,13 @@ def test_the_generation_tells_which_is_the_last() -> None:
 
 @pytest.mark.parametrize("backup_type", [BackupType.FULL, *CHANGES])
 def test_a_parent_covers_the_scope(backup_type: BackupType) -> None:
-    """A backup of fewer keys is no parent of one of more, and a tier that a backup lacks has none in it."""
+    """A backup of fewer keys is no parent of one of more, nor the other way round; nor one that lacks the tier."""
     narrow = summary("narrow", 9, stack("narrow"), patterns=("order:*",))
     without = summary("without", 10, ())
     assert parent_of(wish(backup_type, FIRST, narrow, without)) == "first"
     assert parent_of(wish(backup_type, narrow, without)) is None
     assert parent_of(wish(backup_type, FIRST, narrow, patterns=("order:*",))) == "narrow"
+    assert parent_of(wish(backup_type, FIRST, patterns=("order:*",))) is None
 
 
 def test_a_snapshot_is_built_on_within_its_scope_alone() -> None:
@@ -278,6 +279,15 @@ def test_what_has_nothing_to_build_on_is_a_full_one(backup_type: BackupType) -> 
     else:
         assert (planned.backup_type, planned.reasons) == (backup_type, ())
     assert plan_tiers(wish(backup_type, *RECORDED)).backup_type is backup_type
+
+
+@pytest.mark.parametrize("backup_type", CHANGES)
+def test_what_covers_not_everything_is_no_full_one(backup_type: BackupType) -> None:
+    """Without a parent all of its keys are stored, and it keeps its type: a FULL covers everything."""
+    planned = plan_tiers(wish(backup_type, FIRST, patterns=("order:*",)))
+    assert (planned.backup_type, planned.parent) == (backup_type, None)
+    assert planned.reasons[0].endswith("so all of its keys are stored")
+    assert hot(planned).thorough
 
 
 def test_one_tier_with_a_parent_keeps_the_type() -> None:
