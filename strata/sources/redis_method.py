@@ -49,8 +49,8 @@ def _why_wait(connection: Connection, server: RedisServer) -> str:
 def _tried(connection: Connection, server: RedisServer) -> Chosen:
     try:
         return _known(SyncStream(connection.address, server.version)), ""
-    except SourceError as error:  # its sentence names the host, which a manifest does not tell
-        return None, f"the server did not give its stream ({error.code})"
+    except SourceError as error:  # a manifest does not tell the host
+        return None, error.sentence.replace(f" at {connection.address}", "")
 
 
 def _known(stream: SyncStream) -> SyncStream:
