@@ -82,6 +82,7 @@ class Workbench:
                 stores={StorageTier.LOCAL: self.store.url},
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
+                meeting_seconds=0.05,  # tests that collect tier after tier need not wait for those that follow
             ),
         )
 
