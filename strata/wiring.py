@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
@@ -33,6 +33,9 @@ from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+
+if TYPE_CHECKING:
+    from strata.sources.redis_flag import RedisFlag
 
 _ANSWER_SECONDS: Final = 2
 """How long a command waits to learn that there is no ledger: it has better to do."""
@@ -77,6 +80,10 @@ class Wiring:
             from strata.sources.redis_hot import RedisHot
 
             sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value(), settings.hot_method)
+            if (flag := self._flag) is not None:
+                from strata.sources.hidden_key import HiddenKey
+
+                sources[Tier.HOT] = HiddenKey(Tier.HOT, sources[Tier.HOT], flag.namespace, flag.key)
         if settings.warm_url is not None:
             from strata.sources.postgres_warm import PostgresWarm
 
@@ -196,13 +203,17 @@ class Wiring:
             options,
         )
 
+    @cached_property
+    def _flag(self) -> RedisFlag | None:
+        if self.settings.pause_key is None or self.settings.hot_url is None:
+            return None
+        from strata.sources.redis_flag import RedisFlag
+
+        return RedisFlag(self.settings.hot_url.get_secret_value(), self.settings.pause_key)
+
     @property
     def _pause(self) -> Pause | None:
-        settings, flag = self.settings, None
-        if settings.pause_key is not None and settings.hot_url is not None:
-            from strata.sources.redis_flag import RedisFlag
-
-            flag = RedisFlag(settings.hot_url.get_secret_value(), settings.pause_key)
+        settings, flag = self.settings, self._flag
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)

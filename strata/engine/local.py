@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from strata.engine.manager import BackupManager
@@ -31,9 +32,13 @@ def backup_here(
         manager.encrypt(run_id, label)
         manager.store(run_id, label)
 
+    def collect(tier: Tier) -> None:
+        with _noting_failure(manager, run_id):  # at once: the other collectors wait for this one
+            manager.collect(run_id, tier)
+
     def stages() -> None:
         in_parallel(lambda unit: manager.baseline(run_id, unit), manager.baseline_units(plan), _THREADS)
-        in_parallel(lambda tier: manager.collect(run_id, tier), [part.tier for part in plan.included], len(Tier))
+        in_parallel(collect, [part.tier for part in plan.included], len(Tier))
         merged = manager.merge(run_id)
         in_parallel(unit, [spooled.unit.label for spooled in merged.objects], _THREADS)
         manager.verify(run_id)
@@ -80,9 +85,19 @@ def in_parallel(work: Callable[[Item], object], items: Iterable[Item], threads: 
 
 def _or_abandon(manager: BackupManager, run_id: str, stages: Callable[[], None]) -> None:
     try:
-        stages()
+        with _noting_failure(manager, run_id):
+            stages()
+    except BaseException:
+        manager.abandon(run_id)
+        raise
+
+
+@contextmanager
+def _noting_failure(manager: BackupManager, run_id: str) -> Iterator[None]:
+    """Note why the run fails; of several reasons the first one counts."""
+    try:
+        yield
     except BaseException as error:
         sentence = error.sentence if isinstance(error, StrataError) else f"{type(error).__name__} stopped it"
         manager.ledger.note_failure(run_id, sentence, error.code if isinstance(error, StrataError) else "")
-        manager.abandon(run_id)
         raise

@@ -3,7 +3,7 @@
 Each opens its session and arrives; when all have (or the bounded wait is over) they cut. The first tier's collector
 leads: it pauses the application before the cuts, where that is configured, and lets it go on when all have cut. Marks
 lie in the run ledger, so a collector that comes again (its worker died) passes at once, and a pause that nobody
-ended is ended when the run is.
+ended is ended when the run is. Where a collector has failed for good, nobody waits on.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from strata.catalog.ledger import Ledger
+from strata.errors import RunFailed
 from strata.model.tier import Tier
 
-_PAUSED, _GO, _RESUMED = "paused", "go", "resumed"
+_GO, _OVER = "go", "over"
+_PAUSED, _RESUMED = "paused ", "resumed "
+"""Each with a number: a pause may be begun again, where the one before failed or its process died."""
+
 _LOOK_SECONDS: Final = 0.003
 
 
@@ -68,7 +72,8 @@ class Meeting:
             if leads:
                 self._wait({_cut(tier) for tier in self.tiers}, self.seconds)
         finally:
-            if leads:
+            if leads and _GO in self.ledger.marks(self.run_id):
+                self.ledger.mark(self.run_id, _OVER)
                 end_pause(self.ledger, self.run_id, self.pause)
 
     def arrive(self, tier: Tier) -> None:
@@ -76,26 +81,42 @@ class Meeting:
         self.ledger.mark(self.run_id, tier.value)
 
     def _begin_pause(self) -> None:
-        if self.pause is not None and _RESUMED not in self.ledger.marks(self.run_id):
-            self.ledger.mark(self.run_id, _PAUSED)
-            self.pause.begin(self.run_id)
+        marks = self.ledger.marks(self.run_id)
+        if self.pause is not None and _OVER not in marks:
+            number = len(_numbered(marks, _PAUSED))
+            self.ledger.mark(self.run_id, f"{_PAUSED}{number}")
+            try:
+                self.pause.begin(self.run_id)
+            except BaseException:
+                self.ledger.mark(self.run_id, f"{_RESUMED}{number}")  # as it promises
+                raise
         self.ledger.mark(self.run_id, _GO)
 
     def _wait(self, marks: Iterable[str], seconds: float) -> None:
-        """Wait until all marks are set; no longer than so many seconds."""
+        """Wait until all marks are set; no longer than so many seconds, nor for a run that fails."""
         wanted, deadline = frozenset(marks), time.monotonic() + seconds
         self.check()
         while not wanted <= self.ledger.marks(self.run_id) and time.monotonic() < deadline:
             self.check()
+            if failure := self.ledger.failure(self.run_id):
+                raise RunFailed(failure)
             time.sleep(_LOOK_SECONDS)
 
 
 def end_pause(ledger: Ledger, run_id: str, pause: Pause | None) -> None:
     """End a pause that was begun and not ended; whoever ends the run sees to it too."""
-    marks = ledger.marks(run_id) if pause is not None else frozenset()
-    if pause is not None and _PAUSED in marks and _RESUMED not in marks:
+    if pause is None:
+        return
+    marks = ledger.marks(run_id)
+    going = _numbered(marks, _PAUSED) - _numbered(marks, _RESUMED)
+    if going:
         pause.end(run_id)
-        ledger.mark(run_id, _RESUMED)
+        for number in going:
+            ledger.mark(run_id, f"{_RESUMED}{number}")
+
+
+def _numbered(marks: frozenset[str], kind: str) -> set[str]:
+    return {mark.removeprefix(kind) for mark in marks if mark.startswith(kind)}
 
 
 def _cut(tier: Tier) -> str:

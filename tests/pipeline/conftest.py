@@ -30,12 +30,12 @@ from tasks.enqueue import enqueue_backup, enqueue_restore
 from tests.pipeline.state import State, Tiers, differences
 from workers.configuration import make_app
 from workers.local_stack.bot import BotState
-from workers.local_stack.demo import bot_of
+from workers.local_stack.demo import bot_of, create_table
 from workers.local_stack.stack import LocalStack
 
 Found = TypeVar("Found")
 
-EMERGENCY_SECONDS = 4
+EMERGENCY_SECONDS = 8
 STACK_DEPTH = 6
 PAUSE_KEY = "system:paused"
 
@@ -197,7 +197,7 @@ class PauseCommands:
         """A line for each call: `before` or `after`, and the run's id."""
         return self.folder / "noted"
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """The settings that name the commands."""
         script = self.folder / "pause.sh"
         script.write_text(
@@ -220,7 +220,7 @@ def pause_commands(tmp_path_factory: pytest.TempPathFactory) -> PauseCommands:
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory, pause_commands: PauseCommands) -> Iterator[LocalStack]:
-    """Servers, workers and beat, for all tests of the session."""
+    """Servers and workers, for all tests of the session."""
     stack = LocalStack(tmp_path_factory.mktemp("pipeline") / "stack")
     stack.layout.make()
     stack.layout.write_settings(
@@ -232,21 +232,21 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory, pause_commands: Paus
             **pause_commands.settings(),
         }
     )
-    stack.up(flower=False)
+    stack.up(beat=False, flower=False)  # what beat starts is started by the tests, when it does not disturb them
     yield stack
     stack.down()
 
 
 @pytest.fixture
 def pipeline(running_stack: LocalStack, pause_commands: PauseCommands) -> Iterator[Pipeline]:
-    """The stack with an empty store, empty tiers and the bot's tables."""
+    """The stack with an empty store, empty tiers and the bot's table."""
     settings = running_stack.settings()
     wiring, tiers = Wiring(settings), Tiers(bot_of(settings))
     pause_commands.hold.unlink(missing_ok=True)
     for name in [info.name for info in wiring.store.list()]:
         wiring.store.delete(name)
     tiers.wipe()
-    tiers.make_tables()
+    create_table(settings)
     here = Wiring(_unpaused(settings))
     yield Pipeline(running_stack, wiring, make_app(settings), tiers.bot, tiers, here)
     tiers.wipe()
