@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,34 @@ class Difference:
     gone: pa.Table
 
 
+class RowMasks:
+    """Rows of raw segments, one byte each: numbers in a list took 2 GB of 50 million rows."""
+
+    def __init__(self) -> None:
+        self._masks: dict[int, Mask] = {}
+
+    def mark(self, segments: npt.NDArray[Any], rows: npt.NDArray[Any]) -> None:
+        """Mark rows, given as pairs of segment and number."""
+        order = np.argsort(segments, kind="stable")
+        ordered, numbers = segments[order], rows[order]
+        if not len(ordered):
+            return
+        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(ordered)], strict=True):
+            self._mask(int(ordered[start]), int(numbers[start:stop].max()) + 1)[numbers[start:stop]] = True
+
+    def of(self, segment: int) -> list[int]:
+        """The marked rows of a segment, in order."""
+        found: list[int] = np.flatnonzero(self._masks.get(segment, np.zeros(0, bool))).tolist()
+        return found
+
+    def _mask(self, segment: int, rows: int) -> Mask:
+        mask = self._masks.get(segment, np.zeros(0, bool))
+        if len(mask) < rows:
+            mask = self._masks[segment] = np.concatenate((mask, np.zeros(max(rows, 2 * len(mask)) - len(mask), bool)))
+        return mask
+
+
 @dataclass
 class Comparison:
     """Compares index parts of one tier, as they were read, with a baseline (nothing: all is new).
@@ -70,7 +99,7 @@ class Comparison:
     parts: Sequence[SortedRows]
     baseline: Sequence[SortedRows] = ()
     counts: Counts = field(default_factory=Counts)
-    dropped: dict[int, list[int]] = field(default_factory=dict)
+    dropped: RowMasks = field(default_factory=RowMasks)
 
     def differences(self) -> Iterator[Difference]:
         """The ranges, in order of key hash; `counts` and `dropped` are whole when they are."""
@@ -123,8 +152,8 @@ class Comparison:
 
     def _drop_rows(self, rows: pa.Table) -> None:
         segments, numbers = rows["segment"].to_numpy(), rows["row"].to_numpy()
-        for segment in np.unique(segments[segments != NOWHERE]).tolist():
-            self.dropped.setdefault(segment, []).extend(numbers[segments == segment].tolist())
+        written = segments != NOWHERE
+        self.dropped.mark(segments[written], numbers[written])
 
     def _count(self, now: int, paired: int, same: int, gone: int, size: int) -> None:
         counts = self.counts

@@ -20,8 +20,8 @@ from strata.content.fingerprint import Hashes
 RANGE_ROWS: Final = 250_000
 """Rows brought together at a time: about 40 MB with their keys."""
 
-INDEX_BLOCK_ROWS: Final = 8192
-"""Rows of an index part's block: what a range reads too much of at each end."""
+INDEX_BLOCK_ROWS: Final = 2048
+"""Rows of an index part's block: what a range reads too much of at each end, from each of many parts."""
 
 NOWHERE: Final = 0xFFFF_FFFF
 """The segment of a row that was not written anywhere: it is as the baseline has it."""
@@ -85,7 +85,9 @@ class SortedRows:
             first = int(np.searchsorted(hashes, np.uint64(low), "left"))
             last = len(hashes) if high > int(hashes[-1]) else int(np.searchsorted(hashes, np.uint64(high), "left"))
             if last > first:
-                yield table.slice(first, last - first)
+                rows = table.slice(first, last - first)
+                # A slice would keep its whole block: with 250 parts that was most of what a range held.
+                yield rows if 2 * len(rows) > len(table) else rows.take(pa.array(np.arange(len(rows))))
 
     @classmethod
     def chained(cls, parts: Sequence[SortedRows]) -> SortedRows:

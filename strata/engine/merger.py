@@ -61,9 +61,7 @@ class Merger:
             self._attempt,
         )
         chunks, dropped_blocks, lenders = self._own_chunks(tier)
-        dropped = {
-            unit.unit.label: rows for unit in segments if (rows := sorted(comparison.dropped.get(unit.unit.seq, [])))
-        }
+        dropped = {unit.unit.label: rows for unit in segments if (rows := comparison.dropped.of(unit.unit.seq))}
         stored = [one for one in segments if len(dropped.get(one.unit.label, ())) < one.rows]
         selections = {
             one.unit.label: self._select(one.unit, dropped[one.unit.label])

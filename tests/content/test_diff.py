@@ -54,7 +54,7 @@ def found(comparison: Comparison) -> Found:
         gone += [Listed(**row) for row in difference.gone.to_pylist()]
         hashes += difference.kept["key_hash"].to_pylist()
     assert hashes == sorted(hashes)
-    dropped = [(segment, row) for segment, rows in comparison.dropped.items() for row in rows]
+    dropped = [(segment, row) for segment in range(1000) for row in comparison.dropped.of(segment)]
     assert len(dropped) == len(set(dropped))
     return Found(kept, gone, set(dropped), comparison.counts)
 
