@@ -1,4 +1,4 @@
-"""Small real doubles for tests: a source in memory, a clock that is set, and stores that fail on purpose.
+"""Small real doubles for tests: a source in memory, a clock that is set, stores and a source that fail on purpose.
 
 Each does what its port promises; the failing ones break exactly one promise, and only for the objects named.
 """
@@ -6,7 +6,7 @@ Each does what its port promises; the failing ones break exactly one promise, an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -14,13 +14,24 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from strata.errors import ObjectNotFound, SourceError, SourceUnavailable, StoreUnavailable
-from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
+from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, RestoreMode
+from strata.sources.port import (
+    ALL_KEYS,
+    Application,
+    ApplyCounts,
+    Baseline,
+    KnownKeys,
+    Reading,
+    RestoreMode,
+    Session,
+    StateSource,
+)
 from strata.storage.port import Buffer, GatheringWriter, ObjectInfo, ObjectStore, ObjectWriter
 
 _PART: Final = 1 << 16
@@ -198,6 +209,52 @@ def _streamed(namespace: str, key: bytes, record: MemoryRecord) -> LargeValue:
     return LargeValue(
         namespace, key, record.encoding, len(value), parts, record.expires_at, record.modified_at, record.attrs
     )
+
+
+class OverlookingSource:
+    """Implements StateSource by another, and is wrong: it calls these keys unchanged whatever became of them."""
+
+    def __init__(self, inner: StateSource, overlooked: frozenset[bytes]) -> None:
+        self.tier = inner.tier
+        self.inner, self._overlooked = inner, overlooked
+
+    @contextmanager
+    def connect(self) -> Iterator[OverlookingSession]:
+        with self.inner.connect() as session:
+            yield OverlookingSession(session, self._overlooked)
+
+    def check(self, description: dict[str, Any]) -> None:
+        self.inner.check(description)
+
+    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:
+        return self.inner.apply(description, mode)
+
+
+@dataclass(frozen=True)
+class OverlookingSession:
+    """Implements Session."""
+
+    inner: Session
+    overlooked: frozenset[bytes]
+
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:
+        return self.inner.cut(scope)
+
+    def describe(self) -> dict[str, Any]:
+        return self.inner.describe()
+
+    def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
+        for item in self.inner.read(scope):
+            if baseline is None or not isinstance(item, pa.RecordBatch):
+                yield item
+                continue
+            wrong = pa.array([key in self.overlooked for key in item["key"].to_pylist()], pa.bool_())
+            yield item.filter(pc.invert(wrong))
+            claimed = item.filter(wrong)
+            if baseline.reading is Reading.EVERYTHING:
+                yield Claimed(claimed)
+            elif claimed.num_rows:
+                yield Unchanged(claimed["namespace"][0].as_py(), claimed["key"])
 
 
 class WrappedStore:

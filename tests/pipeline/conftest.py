@@ -129,6 +129,20 @@ class Pipeline:
                 assert process is not None
                 process.signal(Signals.SIGCONT)
 
+    def kill_workers(self) -> None:
+        """All workers die at once, and others take their place."""
+        workers = [part for part in self.stack.status().parts if part.name.startswith("worker-")]
+        for worker in workers:
+            if worker.process is not None:
+                worker.process.end(Signals.SIGKILL, 20)
+        died = {worker.process for worker in workers}
+
+        def replaced() -> bool:
+            return not any(part.process in died for part in self.stack.status().parts)
+
+        self.until(replaced, "no workers took their place")
+        self.wait_for_workers()
+
     def strata(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """The command as a person would call it, in the stack's settings and these."""
         changed = {f"STRATA_{name.upper()}": value for name, value in settings.items()}
