@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.metadata import BackupMetadataManager
+from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import SystemClock
 from strata.engine.collector import DataCollector
@@ -118,15 +120,17 @@ class Wiring:
 
     @cached_property
     def ledger_answers(self) -> bool:
-        """Whether the ledger's Redis is configured and answers."""
-        import redis
+        """Whether the ledger's Redis is configured and answers; BrokerUnavailable where it answers with a refusal.
 
+        A server that refuses us may well serve the workers: a lease without it would let two runs go on at a time.
+        """
         if self.settings.result_url is None:
             return False
-        try:
+        import redis
+
+        with suppress(redis.ConnectionError, redis.TimeoutError), refusing("the ledger"):
             return bool(self._result_redis.ping())
-        except redis.RedisError:
-            return False
+        return False
 
     @property
     def _file_lease(self) -> Lease:
