@@ -57,6 +57,8 @@ class Unreadable:
     reason: str
     retryable: bool = False
     """Whether it may be whole: the store did not answer when it was read."""
+    keyless: bool = False
+    """Whether it may be whole: the keyring lacks the key that would check it."""
 
 
 class BackupMetadataManager:
@@ -89,7 +91,7 @@ class BackupMetadataManager:
             try:
                 good.append(self._parse(name, self._store.get(name)))
             except StrataError as error:
-                bad.append(Unreadable(name, error.sentence, error.retryable))
+                bad.append(Unreadable(name, error.sentence, error.retryable, isinstance(error, KeyringError)))
         good.sort(key=lambda metadata: metadata.created_at, reverse=True)
         return good, bad
 
@@ -118,14 +120,17 @@ class BackupMetadataManager:
         found = next((one for one in good if backup_type in {None, one.backup_type}), None)
         newer = [one for one in bad if found is None or one.name > manifest_name(found.backup_id)]  # ids sort by time
         if found and newer:  # nobody who asks for the latest means an older one without knowing
-            raise IntegrityError(
-                f"the latest backup cannot be read; {newer[0].name}: {newer[0].reason}",
+            raise _kind_of(newer[0])(
+                f"the latest backup cannot be read: {newer[0].reason}",
                 hint=f"Name an older one: the latest that can be read is {found.backup_id}.",
             )
         if found:
             return found
         if bad:
-            raise IntegrityError(f"no manifest in {self._store.url} can be read; {bad[0].name}: {bad[0].reason}")
+            raise _kind_of(bad[0])(
+                f"no manifest in {self._store.url} can be read: {bad[0].reason}",
+                hint="Bring back the keyring the backups were made with." if bad[0].keyless else "",
+            )
         raise BackupNotFound(f"there is no backup in {self._store.url} yet", hint="Make one: `strata backup full`.")
 
     def _parse(self, name: str, data: bytes) -> BackupMetadata:
@@ -142,6 +147,10 @@ class BackupMetadataManager:
         if manifest_name(metadata.backup_id) != name:
             raise IntegrityError(f"the manifest {name} is that of {metadata.backup_id}")
         return metadata
+
+
+def _kind_of(one: Unreadable) -> type[StrataError]:
+    return KeyringError if one.keyless else IntegrityError
 
 
 def _open(name: str, data: bytes) -> tuple[bytes, str, bytes]:
