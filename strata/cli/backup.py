@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strata.cli.output import Output, common_options
+from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
 from strata.errors import KeyringError
 from strata.model.tier import BackupType
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("backup")
 @click.argument("backup_type", metavar="TYPE", type=click.Choice([kind.value for kind in BackupType]))
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
 @common_options
 def backup_command(output: Output, backup_type: str, timeout: float | None, *, wait: bool, local: bool) -> None:
@@ -26,6 +26,7 @@ def backup_command(output: Output, backup_type: str, timeout: float | None, *, w
     from strata.planning.backup import checked_type, new_run_id
     from strata.settings import load_settings
 
+    refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     kind = checked_type(BackupType(backup_type))
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
@@ -54,13 +55,14 @@ def _through_workers(
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
-    enqueue_backup(sender(settings), kind, run_id)
+    app, wiring = sender(settings), Wiring(settings)
+    wiring.ledger.run(run_id)  # nothing is sent where nobody could follow it, nor any worker enter it
+    enqueue_backup(app, kind, run_id)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")
         output.document({"run_id": run_id, "state": "SENT"})
         return
-    wiring = Wiring(settings)
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
         made = wiring.metadata.load(run_id)
