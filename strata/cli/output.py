@@ -81,18 +81,15 @@ class Output:
         traceback.print_exc(file=sys.stderr)
 
 
-class Seconds(click.ParamType[float]):
+class Seconds(click.FloatRange):
     """A span to wait: a number above zero, and one that ends."""
 
     name = "seconds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or a usage error."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 0 < number < math.inf:
+        number = float(super().convert(value, param, ctx))
+        if not 0 < number < math.inf:  # "nan" and "inf" are numbers to Python
             self.fail(f"{value!r} is not a number of seconds above zero.", param, ctx)
         return number
 

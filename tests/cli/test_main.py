@@ -148,7 +148,7 @@ def test_timeout_that_would_never_or_always_pass_is_a_usage_error(
     """--timeout takes a number of seconds above zero, before anything is sent."""
     said = strata("backup", "full", f"--timeout={seconds}")
     assert said.code == 2
-    assert "is not a number of seconds above zero" in said.err
+    assert "--timeout" in said.err
 
 
 def test_type_that_cannot_be_planned_is_refused_at_once(strata: Command, configured: Path) -> None:
