@@ -142,13 +142,22 @@ def location(url: str, setting: str) -> tuple[str, str]:
 
 
 def _checked_endpoint(endpoint: str | None) -> str | None:
-    parts = urlsplit(endpoint or "http://unset")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-        raise SettingError(
-            "the S3 endpoint must be a URL like https://s3.example.org:9000",
-            hint="Credentials have settings of their own.",
-        )
+    try:
+        parts = urlsplit(endpoint or "http://unset")
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+        _ = parts.port
+    except ValueError:
+        fits = False
+    if not fits:
+        raise _wrong_endpoint()
     return endpoint
+
+
+def _wrong_endpoint() -> SettingError:
+    return SettingError(
+        "the S3 endpoint must be a URL like https://s3.example.org:9000",
+        hint="Credentials have settings of their own.",
+    )
 
 
 @cache
@@ -162,6 +171,7 @@ def _session() -> Session:
 def make_client(access: S3Access, connections: int) -> S3Client:
     """A client of its own for up to `connections` threads; make it after the worker has forked."""
     from botocore.config import Config
+    from botocore.exceptions import InvalidRegionError
 
     endpoint = _checked_endpoint(access.endpoint)
     config = Config(
@@ -176,14 +186,22 @@ def make_client(access: S3Access, connections: int) -> S3Client:
         max_pool_connections=connections,
     )
     with _MAKING:
-        return _session().client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=access.access_key_id,
-            aws_secret_access_key=access.secret_access_key,
-            region_name=access.region or _session().region_name or ("us-east-1" if endpoint else None),
-            config=config,
-        )
+        region = access.region or _session().region_name or ("us-east-1" if endpoint else None)
+        try:
+            return _session().client(
+                "s3",
+                endpoint_url=endpoint,
+                aws_access_key_id=access.access_key_id,
+                aws_secret_access_key=access.secret_access_key,
+                region_name=region,
+                config=config,
+            )
+        except InvalidRegionError:
+            raise SettingError(
+                f"{region!r} cannot be a region of S3", hint="Write it like eu-central-1, or leave it out."
+            ) from None
+        except ValueError:
+            raise _wrong_endpoint() from None
 
 
 def credentials_of(access: S3Access) -> Credentials | None:

@@ -12,10 +12,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Final, Self
+from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -34,6 +35,9 @@ _CONFIG: Final = "STRATA_CONFIG"
 _FILE: Final = Path("strata.toml")
 _STACK_FILE: Final = Path(".strata", "strata.toml")
 _OBJECT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+_UNREADABLE: Final = "it cannot be read as a URL; in a password write / as %2F, @ as %40, # as %23, ? as %3F, % as %25"
+_LARGEST_PORT: Final = 65535
 
 
 class Settings(BaseSettings):
@@ -188,12 +192,12 @@ class Settings(BaseSettings):
     @field_validator("broker_url")
     @classmethod
     def _broker(cls, value: SecretStr | None) -> SecretStr | None:
-        return _scheme(value, "redis", "rediss", "amqp", "amqps")
+        return _with_port(_scheme(value, "redis", "rediss", "amqp", "amqps"))
 
     @field_validator("result_url")
     @classmethod
     def _result(cls, value: SecretStr | None) -> SecretStr | None:
-        return _scheme(value, "redis", "rediss")
+        return _with_port(_scheme(value, "redis", "rediss"))
 
     @field_validator("hot_url")
     @classmethod
@@ -203,7 +207,7 @@ class Settings(BaseSettings):
     @field_validator("warm_url")
     @classmethod
     def _warm(cls, value: SecretStr | None) -> SecretStr | None:
-        return _scheme(value, "postgresql", "postgres")
+        return _with_hosts(_scheme(value, "postgresql", "postgres"))
 
     @field_validator("cold_url", "cloud_url")
     @classmethod
@@ -219,6 +223,22 @@ class Settings(BaseSettings):
     @classmethod
     def _spool(cls, value: str | None) -> str | None:
         return _plain_scheme(value, "file", "s3")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        """Refuse places that lie in each other: each has its own idea of what may be removed from it.
+
+        The sweep of the spool would take old backups for what dead runs left, and an exact restore of COLD would
+        remove a store within it, as its objects are in no backup of COLD.
+        """
+        places = [(name, place) for name in _PLACES if (place := _place(self, name))]
+        for number, (name, place) in enumerate(places):
+            for other, another in places[number + 1 :]:
+                if place == another or place in another.parents or another in place.parents:
+                    raise ValueError(
+                        f"what {_variable(name)} and {_variable(other)} name lies in each other: give each its place"
+                    )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -288,7 +308,7 @@ def required(value: Any, setting: str, why: str) -> Any:
 
 def _in_one_sentence(error: ValidationError, file: Path) -> SettingError:
     first: Mapping[str, Any] = error.errors(include_input=False, include_url=False)[0]
-    name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "the configuration"
+    name = _variable(str(first["loc"][0])) if first["loc"] else "the configuration"
     if first["type"] == "extra_forbidden":
         return SettingError(f"there is no setting {first['loc'][0]!r} (in {file})", hint="See docs/settings.md.")
     reason = str(first["msg"]).removeprefix("Value error, ")
@@ -304,6 +324,52 @@ def _plain_scheme(value: str | None, *schemes: str) -> str | None:
     if value is not None and value.partition("://")[0] not in schemes:
         raise ValueError(f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     return value
+
+
+def _with_port(value: SecretStr | None) -> SecretStr | None:
+    """A URL whose port is a number: where a password is not quoted, a piece of it is taken for the port."""
+    try:
+        if value is not None:
+            _ = urlsplit(value.get_secret_value()).port
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
+    return value
+
+
+def _with_hosts(value: SecretStr | None) -> SecretStr | None:
+    """A URL of PostgreSQL, which may name several hosts, in which no piece of a password passes for a host or a port.
+
+    libpq ends user and password at the first `@` or `/`, and its messages repeat what it takes for the host.
+    """
+    authority, _, path = (value.get_secret_value() if value else "").partition("://")[2].partition("/")
+    hosts = authority.rpartition("@")[2].partition("?")[0].split(",")
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts]
+    if (
+        authority.count("@") > 1
+        or "@" in path.partition("?")[0]
+        or any(port and not (port.isdecimal() and int(port) <= _LARGEST_PORT) for port in ports)
+    ):
+        raise ValueError(_UNREADABLE)
+    return value
+
+
+_PLACES: Final = ("local_url", "cloud_url", "spool_url", "cold_url")
+
+
+def _place(settings: Settings, name: str) -> PurePosixPath | None:
+    """A folder, or an endpoint with bucket and prefix, as a path that can be compared with others; None if not set."""
+    url: str | None = getattr(settings, name)
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("://")
+    if scheme == "file":
+        return PurePosixPath("file", os.path.normpath(unquote(urlsplit(url).path)).lstrip("/"))
+    endpoint = getattr(settings, name.replace("_url", "_endpoint")) or ""
+    return PurePosixPath("s3", endpoint.partition("://")[2].rstrip("/") or "aws", rest.strip("/"))
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
 
 
 def _nearest(name: str, known: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.metadata import BackupMetadataManager
+from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock, SystemClock
 from strata.engine.collector import DataCollector
@@ -140,22 +142,23 @@ class Wiring:
 
     @cached_property
     def ledger_answers(self) -> bool:
-        """Whether the ledger's Redis is configured and answers."""
-        import redis
+        """Whether the ledger's Redis is configured and answers; BrokerUnavailable where it answers with a refusal.
 
+        A server that refuses us may well serve the workers: a lease without it would let two runs go on at a time.
+        """
         if self.settings.result_url is None:
             return False
+        import redis
+
         client = redis.Redis.from_url(
             self.settings.result_url.get_secret_value(),
             socket_timeout=_ANSWER_SECONDS,
             socket_connect_timeout=_ANSWER_SECONDS,
             retry=None,
         )
-        try:
-            with client:
-                return bool(client.ping())
-        except redis.RedisError:
-            return False
+        with client, suppress(redis.ConnectionError, redis.TimeoutError), refusing("the ledger"):
+            return bool(client.ping())
+        return False
 
     @property
     def _file_lease(self) -> Lease:

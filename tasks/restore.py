@@ -22,7 +22,7 @@ def start_restore(
     """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id."""
     run_id = restore_id or new_run_id("restore", datetime.now(UTC))
     with starting(run_id, RunKind.RESTORE):
-        wanted = tuple(Tier(tier) for tier in tiers or ())
+        wanted = tuple(dict.fromkeys(map(Tier, tiers or ())))
         plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted)
         canvas.restore(plan).apply_async()
     return run_id

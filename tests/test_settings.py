@@ -276,3 +276,79 @@ def test_the_example_on_the_page_loads(folder: Path) -> None:
     assert set(tomllib.loads(example)) <= set(Settings.model_fields)
     assert settings.local_url
     assert settings.hot_url
+
+
+UNQUOTED = ["hunter2/x", "hunter2#x", "hunter2?x", "hunter2[x"]
+
+
+@pytest.mark.parametrize("name", ["BROKER_URL", "RESULT_URL"])
+@pytest.mark.parametrize("password", UNQUOTED)
+def test_a_piece_of_an_unquoted_password_is_not_shown_as_a_port(
+    monkeypatch: pytest.MonkeyPatch, name: str, password: str
+) -> None:
+    """`redis://:p/w@host` is refused in a sentence; the client's own error would print `p` as the port it is not."""
+    monkeypatch.setenv(PREFIX + name, f"redis://:{password}@host:6379/0")
+    error = refused()
+    assert error.sentence.startswith(f"{PREFIX}{name} is wrong: it cannot be read as a URL; in a password write / as")
+    assert "hunter2" not in error.sentence
+
+
+@pytest.mark.parametrize(
+    "address", ["u:hunter2/x@host/db", "u:x@hunter2@host/db", "u:1/hunter2@host/db", "u:p@host:hunter2/db", "h:99999/d"]
+)
+def test_a_piece_of_an_unquoted_password_is_not_shown_as_a_host_of_warm(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """PostgreSQL would take a piece of such a password for the host or port, and every error would name it."""
+    monkeypatch.setenv("STRATA_WARM_URL", f"postgresql://{address}")
+    assert "hunter2" not in refused().sentence
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "u:p%40w%2F@host:5432/db",
+        "u:p#w?@host/db",
+        "host1:5432,host2:5433/db?target_session_attrs=primary",
+        "u@[::1]:5432/db",
+        "/db?host=/var/run/postgresql&user=u@x",
+        "u:p@%2Ftmp%2Fsocket/db",
+        "",
+    ],
+)
+def test_every_address_that_postgresql_understands_is_taken(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Several hosts, IPv6, sockets and quoted passwords are fine."""
+    monkeypatch.setenv("STRATA_WARM_URL", f"postgresql://{address}")
+    assert load_settings().warm_url == SecretStr(f"postgresql://{address}")
+
+
+IN_EACH_OTHER = [
+    {"LOCAL_URL": "file:///srv/strata", "SPOOL_URL": "file:///srv/strata"},
+    {"LOCAL_URL": "file:///srv/strata/backups", "SPOOL_URL": "file:///srv/strata/"},
+    {"LOCAL_URL": "file:///srv/strata", "SPOOL_URL": "file:///srv/x/../strata/sp%6Fol"},
+    {"CLOUD_URL": "s3://bucket/strata", "SPOOL_URL": "s3://bucket"},
+    {"COLD_URL": "s3://bucket", "CLOUD_URL": "s3://bucket/backups"},
+    {"COLD_URL": "s3://bucket/cold/", "SPOOL_URL": "s3://bucket/cold/spool"},
+]
+
+
+@pytest.mark.parametrize("places", IN_EACH_OTHER)
+def test_a_spool_is_no_place_for_backups_nor_cold_for_a_store(
+    monkeypatch: pytest.MonkeyPatch, places: dict[str, str]
+) -> None:
+    """One inside the other is refused: the spool's sweep, or an exact restore of COLD, would remove the backups."""
+    for name, url in places.items():
+        monkeypatch.setenv(PREFIX + name, url)
+    error = refused()
+    assert all(PREFIX + name in error.sentence for name in places)
+    assert "lies in each other" in error.sentence
+
+
+def test_places_beside_each_other_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a common beginning of names nor another server makes one place lie in another."""
+    monkeypatch.setenv("STRATA_LOCAL_URL", "file:///srv/strata")
+    monkeypatch.setenv("STRATA_SPOOL_URL", "file:///srv/strata-spool")
+    monkeypatch.setenv("STRATA_COLD_URL", "s3://bucket/")
+    monkeypatch.setenv("STRATA_CLOUD_URL", "s3://bucket/backups")
+    monkeypatch.setenv("STRATA_CLOUD_ENDPOINT", "https://elsewhere:9000")
+    assert load_settings().cold_url == "s3://bucket/"

@@ -29,14 +29,20 @@ celery_app = app
 
 
 @worker_process_init.connect
-def _forget_parent(**_: object) -> None:
+def _begin_child(**_: object) -> None:
     """A child makes its own connections: sockets must not be shared over a fork."""
     from tasks.stage import forget_wiring
 
     forget_wiring()
+    _keep_quiet()  # again: setting up its log, Celery puts "always" before what was said here
 
 
-warnings.filterwarnings("ignore", message="task_allow_error_cb_on_chord_header=False")  # False is meant, see above
+def _keep_quiet() -> None:
+    """False is meant, as workers.configuration says; the log of every run would be full of it."""
+    warnings.filterwarnings("ignore", message="\\s*task_allow_error_cb_on_chord_header=False")
+
+
+_keep_quiet()
 
 if celery.__version__ == _FAULTY_REDELIVERY:
     from workers.celery_5_7_0 import keep_client_for_redelivery

@@ -6,16 +6,20 @@ alive by every working stage; a run that dies loses it after LEASE_SECONDS.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 import redis
 
-from strata.errors import BrokerUnavailable, LeaseHeld
+from strata.catalog.redis_answers import asking
+from strata.errors import LeaseHeld, StorageError, StoreFull
 
 LEASE_SECONDS: Final = 90
 LEASE_KEY: Final = "strata:lease"
@@ -85,17 +89,13 @@ class RedisLease:
         self._eval(_IF_MINE, 1, LEASE_KEY, fence, 0)
 
     def holder(self) -> str | None:
-        try:
+        with asking("the lease"):
             held = cast("bytes | None", self._redis.get(LEASE_KEY))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise _unreachable(error) from None
         return _in_words(json.loads(held)) if held else None
 
     def _eval(self, script: str, keys: int, *arguments: str | int) -> Any:
-        try:
+        with asking("the lease"):
             return self._redis.eval(script, keys, *arguments)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise _unreachable(error) from None
 
 
 class FileLease:
@@ -113,20 +113,28 @@ class FileLease:
             mine = self._read(self._descriptor)
             if mine.get("run") == run_id:
                 return int(mine["fence"])
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        with self._on_disk():
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with self._on_disk():
+                fence = self._grant(descriptor, run_id, holder)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return fence
+
+    def _grant(self, descriptor: int, run_id: str, holder: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            held = self._read(descriptor)
-            os.close(descriptor)
-            raise _held(held) from None
+            raise _held(self._read(descriptor)) from None
         fence = int(self._read(descriptor).get("fence", 0)) + 1
         since = datetime.now(UTC).isoformat(timespec="seconds")
         document = {"run": run_id, "holder": holder, "since": since, "fence": fence}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(document).encode(), 0)
-        self._descriptor = descriptor
         return fence
 
     def renew(self, fence: int) -> bool:
@@ -151,6 +159,17 @@ class FileLease:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            raise (StoreFull if full else StorageError)(
+                f"the lease of this machine, {self._path}, cannot be written: {os.strerror(error.errno or 0)}",
+                hint="Free room there." if full else "Check that STRATA_SPOOL_URL names a folder that may be written.",
+            ) from None
+
     @staticmethod
     def _read(descriptor: int) -> dict[str, Any]:
         try:
@@ -168,10 +187,4 @@ def _held(held: dict[str, Any]) -> LeaseHeld:
     return LeaseHeld(
         f"another run is going on: {_in_words(held)}",
         hint=f"Wait for it to end; if it has died, its lease ends by itself within {LEASE_SECONDS} s.",
-    )
-
-
-def _unreachable(error: Exception) -> BrokerUnavailable:
-    return BrokerUnavailable(
-        f"the lease (Redis) does not answer: {type(error).__name__}", hint="Check STRATA_RESULT_URL and its server."
     )

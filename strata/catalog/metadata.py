@@ -75,6 +75,8 @@ class Unreadable:
     """Whether it may be whole: the store did not answer when it was read."""
     generation: int = 0
     """The generation that its bytes still tell, though nothing vouches for it."""
+    keyless: bool = False
+    """Whether it may be whole: the keyring lacks the key that would check it."""
 
 
 class BackupMetadataManager:
@@ -112,7 +114,15 @@ class BackupMetadataManager:
                 good.append(self._parse(name, data))
             except StrataError as error:
                 told = _GENERATION.search(data)
-                bad.append(Unreadable(name, error.sentence, error.retryable, int(told[1]) if told else 0))
+                bad.append(
+                    Unreadable(
+                        name,
+                        error.sentence,
+                        error.retryable,
+                        int(told[1]) if told else 0,
+                        isinstance(error, KeyringError),
+                    )
+                )
         good.sort(key=lambda metadata: (metadata.generation, metadata.created_at), reverse=True)
         return good, bad
 
@@ -167,14 +177,17 @@ class BackupMetadataManager:
             if found and (one.name > manifest_name(found.backup_id) or one.generation > found.generation)
         ]
         if found and newer:  # nobody who asks for the latest means an older one without knowing
-            raise IntegrityError(
-                f"the latest backup cannot be read; {newer[0].name}: {newer[0].reason}",
+            raise _kind_of(newer[0])(
+                f"the latest backup cannot be read: {newer[0].reason}",
                 hint=f"Name an older one: the latest that can be read is {found.backup_id}.",
             )
         if found:
             return found
         if bad:
-            raise IntegrityError(f"no manifest in {self._store.url} can be read; {bad[0].name}: {bad[0].reason}")
+            raise _kind_of(bad[0])(
+                f"no manifest in {self._store.url} can be read: {bad[0].reason}",
+                hint="Bring back the keyring the backups were made with." if bad[0].keyless else "",
+            )
         raise BackupNotFound(f"there is no backup in {self._store.url} yet", hint="Make one: `strata backup full`.")
 
     def _summary(self, backup: BackupMetadata) -> BackupSummary:
@@ -211,6 +224,10 @@ class BackupMetadataManager:
         if manifest_name(metadata.backup_id) != name:
             raise IntegrityError(f"the manifest {name} is that of {metadata.backup_id}")
         return metadata
+
+
+def _kind_of(one: Unreadable) -> type[StrataError]:
+    return KeyringError if one.keyless else IntegrityError
 
 
 def _open(name: str, data: bytes) -> tuple[bytes, str, bytes]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import uuid4
@@ -13,7 +12,8 @@ import redis
 
 from strata.catalog.lease import LEASE_KEY
 from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done
-from strata.errors import BrokerUnavailable, RunFailed, StageBusy
+from strata.catalog.redis_answers import asking
+from strata.errors import RunFailed, StageBusy
 from strata.model.run import Progress, Run, RunKind, RunState, Stage, StageRow
 
 if TYPE_CHECKING:
@@ -262,15 +262,8 @@ class RedisLedger:
         return words[0], words[1] if len(words) > 1 else ""
 
 
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise BrokerUnavailable(
-            f"the ledger (Redis) does not answer: {type(error).__name__}",
-            hint="Check STRATA_RESULT_URL and its server.",
-        ) from None
+def _reachable() -> AbstractContextManager[None]:
+    return asking("the ledger")
 
 
 def _run(run_id: str, fields: dict[bytes, bytes]) -> Run:

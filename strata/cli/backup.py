@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strata.cli.output import Output, common_options
+from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
 from strata.errors import KeyringError
 from strata.model.backup_type import BackupType
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("backup")
 @click.argument("backup_type", metavar="TYPE", type=click.Choice([kind.value for kind in BackupType]))
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
 @click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
 @click.option("--fresh", is_flag=True, help="Build on nothing that is there: write a fresh base.")
@@ -44,6 +44,7 @@ def backup_command(
     from strata.planning.backup import new_run_id
     from strata.settings import load_settings
 
+    refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     kind = BackupType(backup_type)
     settings = load_settings()
     run_id = new_run_id(kind, datetime.now(UTC))
@@ -104,9 +105,10 @@ def _through_workers(
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
-    wiring = Wiring(settings)
+    app, wiring = sender(settings), Wiring(settings)
+    wiring.ledger.run(run_id)  # nothing is sent where nobody could follow it, nor any worker enter it
     handed = None if from_json is None else wiring.spool
-    enqueue_backup(sender(settings), kind, run_id, from_json, handed, fresh=fresh)
+    enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -78,6 +79,25 @@ class Output:
     def traceback() -> None:
         """Where it went wrong."""
         traceback.print_exc(file=sys.stderr)
+
+
+class Seconds(click.FloatRange):
+    """A span to wait: a number above zero, and one that ends."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not 0 < number < math.inf:  # "nan" and "inf" are numbers to Python
+            self.fail(f"{value!r} is not a number of seconds above zero.", param, ctx)
+        return number
+
+
+def refuse_waiting_options(*, local: bool, wait: bool, timeout: float | None) -> None:
+    """A usage error where --local meets options that say how to wait for workers: it would not heed them."""
+    if local and (timeout is not None or not wait):
+        raise click.UsageError("--local works here until it is done; --no-wait and --timeout are for the workers.")
 
 
 def common_options(command: Command) -> Command:

@@ -10,7 +10,17 @@ from urllib.parse import urlsplit
 import click
 
 from strata.cli.backup import sender
-from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
+from strata.cli.output import (
+    Output,
+    Seconds,
+    age,
+    common_options,
+    facts,
+    local_time,
+    plain_table,
+    refuse_waiting_options,
+    size,
+)
 from strata.errors import Refused, RunFailed, SettingError
 from strata.model.tier import Tier
 
@@ -39,7 +49,7 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
 @common_options
 def restore_command(
@@ -63,10 +73,11 @@ def restore_command(
     from strata.settings import load_settings
     from strata.wiring import Wiring
 
+    refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     settings = load_settings()
     wiring = Wiring(settings)
     manifest = wiring.metadata.resolve(backup)
-    wanted = tiers_to_restore(manifest, tuple(Tier(tier) for tier in tiers))
+    wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
     _show_plan(output, settings, manifest, mode, wanted)
     if mode != REHEARSE and not yes:
         _ask(manifest)
@@ -151,7 +162,9 @@ def _through_workers(
     from strata.model.run import Stage
     from tasks.enqueue import enqueue_restore
 
-    enqueue_restore(sender(wiring.settings), backup_id, run_id, mode, tiers)
+    app = sender(wiring.settings)
+    wiring.ledger.run(run_id)  # nothing is sent where nobody could follow it, nor any worker enter it
+    enqueue_restore(app, backup_id, run_id, mode, tiers)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

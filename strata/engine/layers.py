@@ -47,8 +47,10 @@ class LayerReader:
         """A reader over the whole object; IntegrityError or ObjectNotFound name it."""
         data = self._store.get(stored.name)
         with naming(stored.name, self._store):
-            if len(data) != stored.size or blake3(data).hexdigest() != stored.digest:
-                raise IntegrityError(f"its {len(data)} bytes are not the {stored.size} that were written")
+            if len(data) != stored.size:
+                raise IntegrityError(f"it is {len(data)} bytes long, not the {stored.size} that were written")
+            if blake3(data).hexdigest() != stored.digest:
+                raise IntegrityError("its bytes are not those that were written")
             return open_whole(data, lambda header: self._key_for(header, layer_id, stored))
 
     def open_ranged(self, layer_id: str, stored: StoredObject) -> FrameReader:

@@ -15,6 +15,7 @@ from strata.clock import Clock
 from strata.engine.manager import BackupManager
 from strata.engine.spool import Spool
 from strata.model.run import Run
+from strata.planning.backup import is_our_id
 
 STALLED_SECONDS: Final = 30.0
 """A run nobody renewed for so long has stopped: a working stage renews every 5 s."""
@@ -45,11 +46,14 @@ class Upkeep:
         return again
 
     def sweep_spool(self) -> list[str]:
-        """Remove what ended runs left, and what no ledger has known for a day; the ids swept."""
+        """Remove what ended runs left, and what no ledger has known for a day; the ids swept.
+
+        A folder that neither the ledger knows nor is named like a run is not ours to remove.
+        """
         swept = []
         for run_id in sorted(self.spool.runs()):
             run = self.manager.ledger.run(run_id)
-            if (run and run.state.final) or (run is None and self._forgotten(run_id)):
+            if (run and run.state.final) or (run is None and is_our_id(run_id) and self._forgotten(run_id)):
                 self.spool.sweep(run_id)
                 swept.append(run_id)
         return swept

@@ -17,6 +17,7 @@ from strata.model.scope import Scope
 from strata.model.tier import StorageTier, Tier
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,47}")
+_OUR_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z]+-[0-9a-f]{6}")
 
 Intact = Callable[[TierSummary], str]
 """Says what a parent's stack lacks in the store, or nothing."""
@@ -70,6 +71,11 @@ class Wish:
 def new_run_id(kind: str, now: datetime) -> str:
     """An id that sorts by time, says what it is, and is unique: `20261123-224501-full-3f9a2c`."""
     return f"{now:%Y%m%d-%H%M%S}-{kind}-{secrets.token_hex(3)}"
+
+
+def is_our_id(name: str) -> bool:
+    """Whether a name looks like one that `new_run_id` gave, and not like a folder of somebody else's."""
+    return _OUR_ID.fullmatch(name) is not None
 
 
 def checked_run_id(run_id: str) -> str:

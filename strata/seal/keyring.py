@@ -19,6 +19,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -100,7 +101,7 @@ class FileKeyring:
         """Read the file; KeyringError where it is missing, open to others or not a keyring."""
         try:
             mode = path.stat().st_mode
-            if mode & 0o077:
+            if stat.S_ISREG(mode) and mode & 0o077:  # of anything else, `chmod 600` would be harmful advice
                 raise KeyringError(
                     f"the keyring {path} is readable by others (mode {mode & 0o777:04o})", hint=f"chmod 600 {path}"
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from redis.retry import Retry
 
 from strata.catalog import lease as module
 from strata.catalog.lease import FileLease, Lease, RedisLease
-from strata.errors import BrokerUnavailable, LeaseHeld
+from strata.errors import BrokerUnavailable, LeaseHeld, StorageError, StoreFull
 
 MakeLease = Callable[[], Lease]
 
@@ -201,3 +202,21 @@ def test_a_lease_file_with_garbage_in_it_is_a_free_lease(folder: Path) -> None:
     path.write_bytes(b'{"run": "ha')
     lease = FileLease(path)
     assert lease.renew(lease.acquire("run", "ann"))
+
+
+def test_a_spool_that_takes_no_lease_is_said_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that cannot be made, or a full disk, is an error of the store in a sentence, not an unforeseen one."""
+    (folder / "file").write_text("")
+    with pytest.raises(StorageError, match=r"\.lease, cannot be written: Not a directory") as caught:
+        FileLease(folder / "file" / "spool" / ".lease").acquire("run", "ann")
+    assert "STRATA_SPOOL_URL" in caught.value.hint
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    lease = FileLease(folder / ".lease")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(StoreFull, match="No space left"):
+            lease.acquire("run", "ann")
+    assert FileLease(folder / ".lease").acquire("other", "bob")

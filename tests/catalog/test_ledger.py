@@ -19,6 +19,7 @@ from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.errors import BrokerUnavailable, RunFailed, StageBusy
 from strata.model.run import Progress, Run, RunKind, RunState, Stage
+from workers.local_stack.servers import RedisServer
 
 RUN = "20250102-030405-full-601d00"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -457,6 +458,19 @@ def test_a_redis_that_does_not_answer_is_said_so() -> None:
         with pytest.raises(BrokerUnavailable, match="the ledger") as caught:
             verb()
         assert "STRATA_RESULT_URL" in caught.value.hint
+
+
+def test_a_redis_that_refuses_is_quoted(redis_server: RedisServer) -> None:
+    """A wrong password or a database that is not there is an error in a sentence, not an unforeseen one."""
+    wrong = [
+        ("password=no", "invalid username-password pair"),
+        (f"db=999&password={redis_server.password}", "DB index"),
+    ]
+    for options, words in wrong:
+        with redis.Redis.from_url(f"redis://127.0.0.1:{redis_server.port}/?{options}") as client:
+            for verb in (lambda: RedisLedger(client).run(RUN), lambda: RedisLease(client).holder()):
+                with pytest.raises(BrokerUnavailable, match=rf"\(Redis\) refuses: .*{words}"):
+                    verb()
 
 
 def test_the_ledger_forgets_runs_in_two_weeks(hot_url: str) -> None:

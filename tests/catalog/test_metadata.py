@@ -342,6 +342,20 @@ def test_an_older_backup_does_not_pass_for_a_damaged_latest(
     assert manifests[2].backup_id in raised.value.hint
 
 
+def test_latest_with_another_keyring_is_no_damage(
+    manager: BackupMetadataManager, store: FilesystemStore, folder: Path
+) -> None:
+    """Where the keyring lacks the newest manifest's key `latest` is a KeyringError: nothing is known to be damaged."""
+    three(manager)
+    other = BackupMetadataManager(store, FileKeyring.create(folder / "other.json", NOW))
+    with pytest.raises(KeyringError, match=r"no manifest in .* can be read: .*does not hold key") as raised:
+        other.resolve("latest")
+    assert "Bring back the keyring" in raised.value.hint
+    other.save(a_manifest("20260101-000000-full-aaaaaa"))
+    with pytest.raises(KeyringError, match=r"the latest backup cannot be read: .*does not hold key"):
+        manager.resolve("latest")
+
+
 def test_an_older_backup_does_not_pass_for_the_latest_when_the_store_fails(
     manager: BackupMetadataManager, store: FilesystemStore, keyring: FileKeyring
 ) -> None:

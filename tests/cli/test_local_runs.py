@@ -100,6 +100,7 @@ def test_verify_names_every_damaged_object(strata: Command, backup_id: str, conf
     second.unlink()
     said = strata("verify", "latest", "--json")
     assert said.code == 8
+    assert "its bytes are not those that were written" in said.document["error"]["sentence"]
     for damaged in (first, second):
         assert str(damaged.relative_to(configured / "backups")) in said.document["error"]["sentence"]
 
@@ -140,6 +141,37 @@ def test_rehearsal_asks_nothing_and_writes_nothing(strata: Command, backup_id: s
     assert said.code == 0
     assert "Nothing was written" in said.out
     assert hot.dbsize() == 0
+
+
+def test_a_tier_named_twice_is_restored_once(strata: Command, backup_id: str, hot: redis.Redis) -> None:
+    """`--tier hot --tier hot` restores HOT, and does not get into its own way."""
+    hot.flushdb()
+    said = strata("restore", "latest", "--local", "--yes", "--tier", "hot", "--tier", "hot", "--json")
+    assert said.code == 0, said.err
+    assert [tier["tier"] for tier in said.document["tiers"]] == ["hot"]
+    assert hot.dbsize() == RECORDS
+
+
+@pytest.mark.parametrize("option", [["--no-wait"], ["--timeout", "5"]])
+def test_an_option_that_would_not_be_heeded_is_refused(strata: Command, configured: Path, option: list[str]) -> None:
+    """--local has nobody to wait for: it says so before it does anything."""
+    for command in (["backup", "full"], ["restore", "latest", "--yes"]):
+        said = strata(*command, "--local", *option)
+        assert said.code == 2
+        assert "are for the workers" in said.err
+    assert not (configured / "backups").exists()
+
+
+def test_another_keyring_is_told_by_the_exit_code_of_keyrings(
+    strata: Command, backup_id: str, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a keyring that did not make the backups, `latest` is 3 and not damage: the stored bytes are fine."""
+    monkeypatch.setenv("STRATA_KEYRING_FILE", str(configured / "other.json"))
+    assert strata("keys", "init").code == 0
+    for command in (["verify"], ["show"], ["restore", "--local", "--yes"]):
+        said = strata(*command, "latest")
+        assert said.code == 3
+        assert "Bring back the keyring" in said.err
 
 
 def test_modes_are_those_of_the_engine() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+import redis
 
 import strata as package
 from strata.cli import main as module
@@ -125,6 +126,29 @@ def test_broker_that_is_down_is_told_within_seconds(strata: Command, configured:
     assert time.monotonic() - began < 10
     assert said.code == 10
     assert said.document["error"]["code"] == "broker-unavailable"
+
+
+def test_nothing_is_sent_where_the_ledger_does_not_answer(
+    strata: Command, configured: Path, monkeypatch: pytest.MonkeyPatch, hot_url: str
+) -> None:
+    """A run that no worker could enter and nobody follow is not sent, and it is the ledger that is blamed."""
+    monkeypatch.setenv("STRATA_BROKER_URL", hot_url)
+    monkeypatch.setenv("STRATA_RESULT_URL", "redis://:wrong@" + hot_url.rpartition("@")[2])
+    said = strata("backup", "full", "--no-wait")
+    assert said.code == 10
+    assert "the ledger (Redis) refuses" in said.err
+    with redis.Redis.from_url(hot_url) as broker:
+        assert broker.dbsize() == 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_timeout_that_would_never_or_always_pass_is_a_usage_error(
+    strata: Command, configured: Path, seconds: str
+) -> None:
+    """--timeout takes a number of seconds above zero, before anything is sent."""
+    said = strata("backup", "full", f"--timeout={seconds}")
+    assert said.code == 2
+    assert "--timeout" in said.err
 
 
 def test_type_that_is_none_is_refused_at_once(strata: Command, configured: Path) -> None:

@@ -13,6 +13,7 @@ from strata.engine.upkeep import MAX_RESENT, Upkeep
 from strata.model.backup_type import BackupType
 from strata.model.run import RunState
 from strata.model.tier import Tier
+from strata.planning.backup import new_run_id
 from strata.testing import SettableClock
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
@@ -88,11 +89,25 @@ def test_what_an_ended_run_left_is_swept(bench: Workbench, upkeep: Upkeep) -> No
 
 def test_what_no_ledger_knows_is_swept_after_a_day(bench: Workbench, upkeep: Upkeep, clock: SettableClock) -> None:
     """Staging of a run that another process did by itself is left for a day, then swept."""
-    bench.spool.put_document("unknown", "unknown/a", {})
+    unknown = new_run_id("full", clock.now())
+    bench.spool.put_document(unknown, f"{unknown}/a", {})
     assert upkeep.sweep_spool() == []
     clock.advance(timedelta(hours=26))
-    assert upkeep.sweep_spool() == ["unknown"]
+    assert upkeep.sweep_spool() == [unknown]
     assert bench.spooled() == []
+
+
+def test_old_backups_that_lie_in_the_spool_are_not_swept(
+    bench: Workbench, upkeep: Upkeep, clock: SettableClock, folder: Path
+) -> None:
+    """Folders that are not named like a run stay, however old: a store that was put into the spool's folder."""
+    for name in ("layers/one/a.seg", "manifests/one.json", "backups/manifests/one.json"):
+        (folder / "spool" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "spool" / name).write_text("x")
+    before = bench.spooled()
+    clock.advance(timedelta(days=9))
+    assert upkeep.sweep_spool() == []
+    assert bench.spooled() == before
 
 
 def test_the_lease_of_this_machine_is_not_swept(bench: Workbench, upkeep: Upkeep, folder: Path) -> None:

@@ -32,6 +32,15 @@ def test_every_record_of_three_tiers_comes_back(pipeline: Pipeline) -> None:
     assert {content.tier.value: content.records for content in manifest.tiers} == counts
 
 
+def test_a_run_that_goes_well_leaves_no_warning_in_the_logs(pipeline: Pipeline) -> None:
+    """What Celery says of a setting that is meant as it is does not fill the log at every run."""
+    backup = pipeline.wait(pipeline.backup())
+    assert pipeline.wait(pipeline.restore(backup.run_id)).state is RunState.DONE
+    logs = "".join(log.read_text() for log in (pipeline.stack.folder / "logs").glob("worker-*.log"))
+    assert backup.run_id in logs
+    assert "DeprecationWarning" not in logs
+
+
 def test_restore_removes_what_the_backup_does_not_hold_and_overlay_keeps_it(pipeline: Pipeline) -> None:
     """Deletions are state: what was created after the backup goes in an exact restore, and stays in an overlay."""
     pipeline.bot.hot.set("position:old", "1")

@@ -128,3 +128,19 @@ def test_an_endpoint_that_is_no_plain_url_is_refused(endpoint: str) -> None:
     """An endpoint needs a scheme and a host, and holds no credentials."""
     with pytest.raises(SettingError):
         S3Store("s3://bucket", endpoint=endpoint).size("one")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://exa mple:80", "http://host:port", "http://host:99999", "http://[::1", "x"]
+)
+def test_an_endpoint_that_is_no_url_is_a_wrong_setting(endpoint: str) -> None:
+    """It is refused when the client is made, in a sentence that does not repeat it."""
+    with pytest.raises(SettingError, match="the S3 endpoint must be a URL like") as caught:
+        make_client(S3Access(endpoint), 1)
+    assert endpoint not in caught.value.sentence or endpoint == "x"
+
+
+def test_a_region_that_cannot_be_one_is_a_wrong_setting() -> None:
+    """A space or a line break in the region is refused in a sentence, not by an unforeseen error."""
+    with pytest.raises(SettingError, match=r"'eu central\\n' cannot be a region of S3"):
+        make_client(S3Access("http://host", region="eu central\n"), 1)
