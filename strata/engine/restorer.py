@@ -233,4 +233,4 @@ def tiers_to_restore(manifest: BackupMetadata, wanted: tuple[Tier, ...]) -> tupl
     for tier in wanted:
         if tier not in held:
             raise SettingError(f"backup {manifest.backup_id} does not hold {tier.label}")
-    return wanted or held
+    return tuple(dict.fromkeys(wanted)) or held

@@ -66,7 +66,10 @@ def confirm(server: Server, connection: Connection, description: Description, fo
     said = [sentence for table in description.tables for sentence in _differences(table, found.get(table.name))]
     said += _missing_labels(connection, description.types)
     if said:
-        raise SchemaMismatch(f"{server.label} does not fit the backup: {'; '.join(said)}. Nothing was written")
+        raise SchemaMismatch(
+            f"{server.label} does not fit the backup: {'; '.join(said)}. Nothing was written",
+            hint="Bring these tables to that shape first (the application's migrations make them), then restore again.",
+        )
     _confirm_rights(server, connection, description, found)
 
 
