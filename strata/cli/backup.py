@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
-from strata.errors import KeyringError
+from strata.errors import BrokerUnavailable, KeyringError
 from strata.model.backup_type import BackupType
 
 if TYPE_CHECKING:
     from strata.settings import Settings
+    from strata.wiring import Wiring
 
 
 @click.command("backup")
@@ -106,7 +107,7 @@ def _through_workers(
     from tasks.enqueue import enqueue_backup
 
     app, wiring = sender(settings), Wiring(settings)
-    wiring.ledger.run(run_id)  # nothing is sent where nobody could follow it, nor any worker enter it
+    check_followable(wiring, run_id)
     handed = None if from_json is None else wiring.spool
     enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh)
     if not wait:
@@ -123,6 +124,15 @@ def _through_workers(
         output.document({"backup_id": run_id})
     else:
         show_made(output, made)
+
+
+def check_followable(wiring: Wiring, run_id: str) -> None:
+    """Nothing is sent where nobody could follow it, nor any worker enter it."""
+    try:
+        wiring.ledger.run(run_id)
+    except BrokerUnavailable as error:
+        hint = f"{error.hint} Or do it without workers: --local."
+        raise BrokerUnavailable(error.sentence, hint=hint.strip()) from None
 
 
 def sender(settings: Settings) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from strata.cli.backup import sender
+from strata.cli.backup import check_followable, sender
 from strata.cli.output import (
     Output,
     Seconds,
@@ -163,7 +163,7 @@ def _through_workers(
     from tasks.enqueue import enqueue_restore
 
     app = sender(wiring.settings)
-    wiring.ledger.run(run_id)  # nothing is sent where nobody could follow it, nor any worker enter it
+    check_followable(wiring, run_id)
     enqueue_restore(app, backup_id, run_id, mode, tiers)
     if not wait:
         output.say(run_id)

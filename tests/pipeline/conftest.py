@@ -173,8 +173,8 @@ class Pipeline:
         raise AssertionError(complaint)
 
     def objects(self, pattern: str) -> list[Path]:
-        """Files of the store, by a glob below its folder."""
-        return sorted(self.store_folder.glob(pattern))
+        """Objects of the store, by a glob below its folder; what a killed writer left half written is none."""
+        return sorted(path for path in self.store_folder.glob(pattern) if not path.name.startswith(".tmp-"))
 
     @property
     def store_folder(self) -> Path:
