@@ -35,7 +35,7 @@ from workers.local_stack.stack import LocalStack
 
 Found = TypeVar("Found")
 
-EMERGENCY_SECONDS = 8
+EMERGENCY_SECONDS = 6
 STACK_DEPTH = 6
 PAUSE_KEY = "system:paused"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -156,13 +157,36 @@ class Life:
 
     def __init__(self, tiers: Tiers, source: random.Random) -> None:
         self._tiers, self._source = tiers, source
+        self._long: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._number = 0
 
     def go_on(self, steps: int) -> None:
         """So many changes, of every kind."""
         self._tiers.make_tables()
-        kinds = (self._set, self._structure, self._expiry, self._row, self._order, self._object, self._gone, self._move)
+        kinds = {
+            self._set: 4,
+            self._structure: 4,
+            self._expiry: 2,
+            self._row: 4,
+            self._order: 3,
+            self._object: 3,
+            self._gone: 4,
+            self._move: 2,
+            self._transaction: 2,
+            self._upheaval: 0.5,
+        }
         for _ in range(steps):
-            self._source.choices(kinds, (4, 4, 2, 4, 3, 3, 4, 2))[0]()
+            self._source.choices(list(kinds), list(kinds.values()))[0]()
+
+    def settle(self) -> None:
+        """End what is still open, one way or the other."""
+        if self._long is not None:
+            if self._source.random() < 0.7:
+                self._long.commit()
+            else:
+                self._long.rollback()
+            self._long.close()
+            self._long = None
 
     @property
     def _hot(self) -> redis.Redis:
@@ -245,6 +269,44 @@ class Life:
                     "ON CONFLICT (id) DO UPDATE SET note = excluded.note, amount = excluded.amount",
                     (number, source.choice((None, "", "note")), source.choice((None, source.random()))),
                 )
+
+    def _transaction(self) -> None:
+        """A transaction that lasts while others, and backups, come and go; with one inside it. Its rows are its own."""
+        if self._long is not None:
+            self.settle()
+            return
+        self._long, self._number = psycopg.connect(self._tiers.bot.warm_url), self._number + 1
+        row = "INSERT INTO state_warm (key, data) VALUES (%s, %s)"
+        self._long.execute(row, (f"position:long {self._number}", "1"))
+        self._long.execute("UPDATE state_warm SET version = version + 1 WHERE key LIKE 'position:long %'")
+        with suppress(ZeroDivisionError), self._long.transaction():
+            self._long.execute(row, (f"inner {self._number}", "2"))
+            if self._source.random() < 0.3:
+                raise ZeroDivisionError
+        self._long.execute("DELETE FROM state_warm WHERE key = %s", (f"inner {self._number - 2}",))
+
+    def _upheaval(self) -> None:
+        """What changes every key or row of a kind, or none, and moves where they are."""
+        self.settle()
+        warm = self._tiers.warm
+        match self._source.randrange(6):
+            case 0:
+                warm.execute("VACUUM FREEZE state_warm")
+            case 1:
+                warm.execute("VACUUM FULL")
+            case 2:
+                warm.execute("TRUNCATE orders")
+            case 3:
+                warm.execute("UPDATE orders SET amount = 1")
+            case 4:
+                self._hot.flushall()
+            case _:
+                with warm.transaction():
+                    warm.execute("CREATE TABLE copied AS TABLE orders")
+                    warm.execute("DROP TABLE orders")
+                    warm.execute(_ORDERS)
+                    warm.execute("INSERT INTO orders TABLE copied")
+                    warm.execute("DROP TABLE copied")
 
     def _object(self) -> None:
         self._put_object(self._name(), self._bytes())

@@ -44,7 +44,7 @@ def test_any_one_of_a_hundred_incrementals_restores(folder: Path, rounds: int) -
         kind = BackupType.INCREMENTAL if number else BackupType.FULL
         moments.append((bench.backup(f"backup-{number:03d}", kind), dict(source.records)))
     assert len(moments[-1][0].content(Tier.HOT).stack) == 101
-    for made, records in moments if rounds > 2 else moments[::20]:
+    for made, records in moments if rounds > 2 else moments[::34]:
         restore_here(bench.manager, made.backup_id, f"restore-{made.backup_id}", RestoreMode.EXACT, ())
         assert source.records == records, made.backup_id
 

@@ -71,6 +71,7 @@ def test_a_killed_worker_never_costs_a_backup_or_leaves_half_of_one(
         pipeline.wait_for_workers()
         life.go_on(10)
     assert moments
+    life.settle()
     for run, kind, state in moments[:: max(1, rounds // 5)]:
         _assert_restores(pipeline, run, kind, state)
 
@@ -82,6 +83,7 @@ def test_whoever_works_on_a_stage_is_killed(pipeline: Pipeline, stage: Stage, so
     life.go_on(60)
     pipeline.backed_up()
     life.go_on(30)
+    life.settle()
     state = pipeline.tiers.read()
     run_id = pipeline.backup(kind=BackupType.INCREMENTAL)
     pipeline.until(partial(_killed_at, pipeline, run_id, stage), f"{run_id} never came to {stage}")
@@ -95,7 +97,9 @@ def test_whoever_works_on_a_stage_is_killed(pipeline: Pipeline, stage: Stage, so
 
 def test_all_workers_die_in_an_emergency(pipeline: Pipeline, source: random.Random) -> None:
     """Nobody is left to go on: when workers are there again the EMERGENCY is done, or has failed by name."""
-    Life(pipeline.tiers, source).go_on(60)
+    life = Life(pipeline.tiers, source)
+    life.go_on(60)
+    life.settle()
     state = pipeline.tiers.read()
     run_id = pipeline.backup(kind=BackupType.EMERGENCY)
     pipeline.until(partial(_has_come, pipeline, run_id, source.random()), f"{run_id} never moved")

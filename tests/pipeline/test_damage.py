@@ -80,8 +80,15 @@ def test_a_deleted_manifest_of_a_parent_hides_no_other_backup(
 
 @pytest.mark.parametrize(
     ("pattern", "how"),
-    [(pattern, how) for pattern in ("*.json", "*.idx", "*.seg", "*.cdx", "*.pack") for how in ("gone", "flipped")]
-    + [("*.seg", "cut")],
+    [
+        ("*.json", "gone"),
+        ("*.json", "flipped"),
+        ("*.idx", "flipped"),
+        ("*.seg", "flipped"),
+        ("*.seg", "cut"),
+        ("*.cdx", "gone"),
+        ("*.pack", "flipped"),
+    ],
 )
 def test_backups_go_around_a_damaged_layer(
     history: tuple[Pipeline, list[tuple[BackupMetadata, State]]], pattern: str, how: str
@@ -118,13 +125,7 @@ def test_backups_go_around_a_damaged_layer(
 
 @pytest.mark.parametrize(
     ("pattern", "kind"),
-    [
-        ("*.json", BackupType.DIFFERENTIAL),
-        ("*.idx", BackupType.INCREMENTAL),
-        ("*.seg", BackupType.DIFFERENTIAL),
-        ("*.cdx", BackupType.INCREMENTAL),
-        ("*.pack", BackupType.INCREMENTAL),
-    ],
+    [("*.json", BackupType.DIFFERENTIAL), ("*.idx", BackupType.INCREMENTAL), ("*.pack", BackupType.INCREMENTAL)],
 )
 def test_an_incremental_goes_around_a_layer_that_is_gone(
     history: tuple[Pipeline, list[tuple[BackupMetadata, State]]], pattern: str, kind: BackupType

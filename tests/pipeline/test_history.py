@@ -10,6 +10,7 @@ import pytest
 
 from strata.model.backup_type import RULES, BackupType
 from strata.model.manifest import BackupMetadata
+from strata.sources.hot_method import HotMethod
 from tests.pipeline.conftest import Pipeline
 from tests.pipeline.state import Life, State, covered
 
@@ -48,13 +49,19 @@ def test_every_backup_of_a_history_brings_back_the_state_of_its_moment(pipeline:
 def _live_through(pipeline: Pipeline, source: random.Random, backups: int) -> None:
     life = Life(pipeline.tiers, source)
     life.go_on(60)
-    pipeline = pipeline.set_up(stack_depth=source.randrange(2, 9), rebase_dead_share=source.choice((0.2, 0.5, 1.0)))
+    pipeline = pipeline.set_up(
+        stack_depth=source.randrange(2, 9),
+        rebase_dead_share=source.choice((0.2, 0.5, 1.0)),
+        hot_method=source.choice(list(HotMethod)),
+    )
     moments = []
     for number in range(backups):
         moments.append(_moment(pipeline, source, number))
         life.go_on(source.choice((0, 1, 12, 40)))
         if source.random() < 0.1:  # a restore is a change like any other
+            life.settle()
             _bring_back(pipeline, source, source.choice(moments))
+    life.settle()
     source.shuffle(moments)
     for moment in moments:
         match source.randrange(4):
@@ -62,6 +69,7 @@ def _live_through(pipeline: Pipeline, source: random.Random, backups: int) -> No
                 pipeline.tiers.wipe()
             case 1:
                 life.go_on(20)
+                life.settle()
         _bring_back(pipeline, source, moment)
 
 
