@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from queue import Empty, Queue
 from typing import Any, Final
@@ -94,6 +95,7 @@ class DataCollector:
             known,
             attempt,
         )
+        meeting = replace(meeting, check=attempt.check)  # of this try alone, which may be given up
         with naming_tier(tier), self._session(plan, tier, meeting) as session:
             cut = _cut(session, plan.tier(tier), meeting)
             try:
