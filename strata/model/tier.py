@@ -30,3 +30,13 @@ class StorageTier(StrEnum):
     NETWORK = "network"
     CLOUD = "cloud"
     ARCHIVE = "archive"
+
+    @property
+    def medium(self) -> str:
+        """The kind of media a copy there lies on."""
+        return {"local": "disk", "network": "share", "cloud": "object storage", "archive": "archive"}[self.value]
+
+    @property
+    def offsite(self) -> bool:
+        """Whether it is elsewhere than the machines that are backed up."""
+        return self in {StorageTier.CLOUD, StorageTier.ARCHIVE}

@@ -1,0 +1,54 @@
+"""What is known of recorded backups over all stores: where their copies lie, and what people decided of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from strata.model.backup_type import BackupType
+from strata.model.layer import Document
+from strata.model.tier import StorageTier, Tier
+
+
+class Copy(Document):
+    """One store's copy of a backup: the store holds the manifest and every layer it names."""
+
+    storage_tier: StorageTier
+    store_url: str
+    locked_until: datetime | None = None
+    """Until when the store itself refuses to remove it; None where it does not."""
+    verified_at: datetime | None = None
+    """When it was last read back and proved, its making included; None for one that cannot be read at once."""
+    damaged: bool = False
+    """Whether damage was found and noted since."""
+
+
+class CatalogueEntry(Document):
+    """A recorded backup, and its copies: what listing, retention, pruning and the state of the policy need."""
+
+    backup_id: str
+    backup_type: BackupType
+    generation: int
+    created_at: datetime
+    recorded_at: datetime
+    parent: str | None
+    tiers: tuple[Tier, ...]
+    """The tiers it holds."""
+    records: int
+    logical_bytes: int
+    added_bytes: int
+    """Bytes its own layers take in a store."""
+    stacked_bytes: int
+    """Bytes all layers of its stacks take."""
+    layers: tuple[str, ...]
+    """The ids of every layer its manifest names: its stacks, and what they borrow from."""
+    copies: tuple[Copy, ...]
+    pinned: bool = False
+    """Kept until it is unpinned."""
+    legal_hold: bool = False
+    """Kept until the hold is lifted, and nothing else overrides that."""
+    removal_marked_at: datetime | None = None
+    """When a prune marked it; the sweep removes it when the time of grace is over."""
+
+    def copy_in(self, tier: StorageTier) -> Copy | None:
+        """Its copy in a store, if there is one."""
+        return next((copy for copy in self.copies if copy.storage_tier is tier), None)
