@@ -12,17 +12,15 @@ from pydantic import SecretStr
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock, SystemClock
 from strata.engine.collector import DataCollector
-from strata.engine.creator import BackupCreator
+from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
-from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
 from strata.engine.upkeep import Upkeep
@@ -30,6 +28,7 @@ from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
+from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
@@ -58,13 +57,25 @@ class Wiring:
         return FileKeyring.load(self.settings.keyring_file)
 
     @cached_property
-    def store(self) -> ObjectStore:
-        """The store that backups go to and come from."""
+    def stores(self) -> dict[StorageTier, ObjectStore]:
+        """Every configured store, nearest first; SettingError where there is none."""
+        stores = dict[StorageTier, ObjectStore]()
         if self.settings.local_url is not None:
-            return FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
+            stores[StorageTier.LOCAL] = FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
         if self.settings.cloud_url is not None:
-            return self._s3_store("cloud")
-        raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
+            stores[StorageTier.CLOUD] = self._s3_store("cloud")
+        if not stores:
+            raise SettingError(
+                "no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata."
+            )
+        return stores
+
+    @cached_property
+    def depots(self) -> Depots:
+        """Every store with the parts that work on it."""
+        return Depots(
+            {tier: Depot.of(tier, store, self.sources, self.keyring, self.clock) for tier, store in self.stores.items()}
+        )
 
     @cached_property
     def spool(self) -> Spool:
@@ -114,16 +125,6 @@ class Wiring:
     def lease(self) -> Lease:
         """The lease that all workers share."""
         return RedisLease(self._result_redis)
-
-    @cached_property
-    def metadata(self) -> BackupMetadataManager:
-        """The manifests of the store."""
-        return BackupMetadataManager(self.store, self.keyring)
-
-    @cached_property
-    def restorer(self) -> BackupRestorer:
-        """Reads backups, and writes them back."""
-        return BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -180,10 +181,9 @@ class Wiring:
     def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
         settings = self.settings
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
-        stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            stores={tier: self.store.url for tier, url in stores.items() if url is not None},
+            place=lambda _: Placement(self.depots.nearest.tier),
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,
@@ -196,10 +196,7 @@ class Wiring:
             DataCollector(
                 self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
             ),
-            BackupCreator(self.spool, self.store, self.keyring, self.clock),
-            self.restorer,
-            self.metadata,
-            self.store,
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,

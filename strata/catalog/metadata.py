@@ -30,7 +30,7 @@ from strata.model.manifest import FORMAT_VERSION, BackupMetadata, manifest_name
 
 _PREFIX: Final = "manifests/"
 _NOTES: Final = "notes/"
-_GENERATION: Final = re.compile(rb'"generation":(\d{1,9})[,}]')
+_GENERATION: Final = re.compile(rb'"generation":(\d{1,15})[,}]')
 _SIGNED_AS: Final = b"strata manifest v0\n"
 """What is signed says what it is: a signature of anything else never makes a manifest."""
 
@@ -196,7 +196,6 @@ class BackupMetadataManager:
             backup_type=backup.backup_type,
             generation=backup.generation,
             created_at=backup.created_at,
-            store_url=backup.store_url,
             fingerprint_key_id=backup.fingerprint_key_id,
             tiers=tuple(
                 TierSummary(

@@ -46,12 +46,12 @@ def export_command(output: Output, backup: str, form: str, target: str, tiers: t
     if target != _STDOUT:
         refuse_existing(Path(target))
     wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
+    manifest = wiring.depots.nearest.metadata.resolve(backup)
     wanted = tiers_to_restore(manifest, tuple(Tier(tier) for tier in dict.fromkeys(tiers)))
     output.note(f"Proving {manifest.backup_id}, then writing it out. The export is NOT encrypted: whoever reads it")
     output.note("reads the state. Keep it as you keep the state itself, and remove it when it has served.")
-    wiring.restorer.verify(manifest, wanted, lambda _: None)
-    export = Export(manifest, wanted, wiring.restorer.details(manifest))
+    wiring.depots.nearest.restorer.verify(manifest, wanted, lambda _: None)
+    export = Export(manifest, wanted, wiring.depots.nearest.restorer.details(manifest))
     with _opened(target) as file:
         written = _write(wiring, export, form, file)
     _show_written(output, export, form, target, written)
@@ -74,7 +74,7 @@ def _write(wiring: Wiring, export: Export, form: str, file: BinaryIO) -> Written
     from strata.engine.export import write_json, write_parquet
 
     write = write_parquet if form == _PARQUET else write_json
-    return write(export, lambda tier: wiring.restorer.items(export.manifest, tier), file)
+    return write(export, lambda tier: wiring.depots.nearest.restorer.items(export.manifest, tier), file)
 
 
 def _show_written(output: Output, export: Export, form: str, target: str, written: Written) -> None:

@@ -29,17 +29,17 @@ def list_command(output: Output) -> None:
     from strata.wiring import Wiring
 
     wiring = Wiring(load_settings())
-    backups, unreadable = wiring.metadata.history()
+    backups, unreadable = wiring.depots.nearest.metadata.history()
     output.document(
         {
-            "store": wiring.store.url,
+            "store": wiring.depots.nearest.store.url,
             "backups": [backup_document(backup) for backup in backups],
             "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in unreadable],
         }
     )
     if output.json:
         return
-    output.say(f"[dim]{wiring.store.url}[/]")
+    output.say(f"[dim]{wiring.depots.nearest.store.url}[/]")
     _show_backups(output, backups, unreadable)
 
 
@@ -52,9 +52,9 @@ def show_command(output: Output, backup: str) -> None:
     from strata.wiring import Wiring
 
     wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
+    manifest = wiring.depots.nearest.metadata.resolve(backup)
     held = _held(wiring.keyring, manifest)
-    sources = wiring.restorer.details(manifest) if held else {}
+    sources = wiring.depots.nearest.restorer.details(manifest) if held else {}
     output.document({**manifest.model_dump(mode="json"), "key_held": held, "sources": sources})
     if not output.json:
         _show_backup(output, manifest, sources, held=held)

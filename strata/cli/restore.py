@@ -76,7 +76,7 @@ def restore_command(
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     settings = load_settings()
     wiring = Wiring(settings)
-    manifest = wiring.metadata.resolve(backup)
+    manifest = wiring.depots.nearest.metadata.resolve(backup)
     wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
     _show_plan(output, settings, manifest, mode, wanted)
     if mode != REHEARSE and not yes:

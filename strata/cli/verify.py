@@ -41,10 +41,10 @@ def verify_command(output: Output, backup: str) -> None:
     from strata.wiring import Wiring
 
     wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
-    pairs, lost = wiring.restorer.readable(manifest)
+    manifest = wiring.depots.nearest.metadata.resolve(backup)
+    pairs, lost = wiring.depots.nearest.restorer.readable(manifest)
     with _shown(output, f"Verifying {manifest.backup_id}", len(pairs)) as report:
-        damages = wiring.restorer.damaged(manifest, report)
+        damages = wiring.depots.nearest.restorer.damaged(manifest, report)
     if damages:
         raise BackupDamaged(manifest.backup_id, damages, len(pairs) + len(lost))
     objects = [stored for _, stored in pairs]

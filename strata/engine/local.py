@@ -13,7 +13,7 @@ from strata.engine.restorer import Restored
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.sources.port import RestoreMode
 
 _THREADS: Final = 2
@@ -45,14 +45,19 @@ def backup_here(
         manager.record(run_id)
 
     _or_abandon(manager, run_id, stages)
-    return manager.metadata.load(run_id)
+    return manager.depot(plan).metadata.load(run_id)
 
 
 def restore_here(
-    manager: BackupManager, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]
+    manager: BackupManager,
+    reference: str,
+    run_id: str,
+    mode: RestoreMode,
+    tiers: tuple[Tier, ...],
+    store: StorageTier | None = None,
 ) -> Restored:
     """A whole restore, stage by stage."""
-    plan = manager.start_restore(reference, run_id, mode, tiers)
+    plan = manager.start_restore(reference, run_id, mode, tiers, store)
 
     def stages() -> None:
         manager.check(run_id)

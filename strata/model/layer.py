@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -56,6 +57,7 @@ class LayerRef(Document):
 
     layer_id: str
     backup_id: str
+    created_at: datetime
     tier: Tier
     kind: LayerKind
     fingerprint_key_id: str
@@ -75,6 +77,7 @@ class Layer(Document):
     layer_id: str
     backup_id: str
     """The backup that wrote it."""
+    created_at: datetime
     tier: Tier
     kind: LayerKind
     fingerprint_key_id: str

@@ -39,6 +39,8 @@ class BackupPlan(Document):
     tiers: tuple[TierPlan, ...]
     storage_tier: StorageTier
     store_url: str
+    copies: tuple[StorageTier, ...] = ()
+    """The stores that get a copy once it is recorded."""
     key_id: str
     wrapped_key: str
     fingerprint_key_id: str
@@ -67,10 +69,12 @@ class BackupPlan(Document):
 
 
 class RestorePlan(Document):
-    """What a restore will do: which backup, into which tiers, how."""
+    """What a restore will do: which backup, read from which store, into which tiers, how."""
 
     restore_id: str
     backup_id: str
+    storage_tier: StorageTier
+    store_url: str
     mode: str
     created_at: datetime
     tiers: tuple[Tier, ...]

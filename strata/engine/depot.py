@@ -1,0 +1,99 @@
+"""A depot: one store, with what knows and reads the backups in it.
+
+Every depot is whole in itself: a manifest in it names only layers that lie in it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from strata.catalog.layers import LayerCatalog
+from strata.catalog.metadata import BackupMetadataManager
+from strata.clock import Clock
+from strata.engine.damage import DamageNotes
+from strata.engine.restorer import BackupRestorer
+from strata.errors import SettingError, StrataError
+from strata.model.tier import StorageTier, Tier
+from strata.seal.keyring import Keyring
+from strata.sources.port import StateSource
+from strata.storage.port import ObjectStore
+
+
+@dataclass(frozen=True)
+class Depot:
+    """One store and its parts."""
+
+    tier: StorageTier
+    store: ObjectStore
+    metadata: BackupMetadataManager
+    layers: LayerCatalog
+    notes: DamageNotes
+    restorer: BackupRestorer
+
+    @classmethod
+    def of(
+        cls,
+        tier: StorageTier,
+        store: ObjectStore,
+        sources: Mapping[Tier, StateSource],
+        keyring: Keyring,
+        clock: Clock,
+    ) -> Depot:
+        """The depot of a store."""
+        metadata = BackupMetadataManager(store, keyring)
+        return cls(
+            tier,
+            store,
+            metadata,
+            LayerCatalog(store),
+            DamageNotes(metadata, clock),
+            BackupRestorer(store, metadata, sources, keyring),
+        )
+
+
+class Depots:
+    """Every configured store's depot, nearest first."""
+
+    def __init__(self, depots: Mapping[StorageTier, Depot]) -> None:
+        self._depots = {tier: depots[tier] for tier in StorageTier if tier in depots}
+
+    def __iter__(self) -> Iterator[Depot]:
+        return iter(self._depots.values())
+
+    @property
+    def nearest(self) -> Depot:
+        """The first of them."""
+        return next(iter(self))
+
+    def of(self, tier: StorageTier) -> Depot:
+        """The depot of a storage tier; SettingError where none is configured."""
+        if tier not in self._depots:
+            raise SettingError(f"no {tier.upper()} store is configured", hint=f"Set STRATA_{tier.upper()}_URL.")
+        return self._depots[tier]
+
+    def holding(self, reference: str, tier: StorageTier | None = None) -> Depot:
+        """The nearest depot that holds the backup a reference means; or that of the store named."""
+        if tier is not None:
+            return self.of(tier)
+        found: list[tuple[int, Depot]] = []
+        failures: list[StrataError] = []
+        for depot in self:
+            try:
+                found.append((depot.metadata.resolve(reference).generation, depot))
+            except StrataError as error:
+                failures.append(error)
+        if not found:
+            raise failures[0]
+        return max(found, key=lambda one: one[0])[1]
+
+    def planned(self, run_id: str, tier: StorageTier, url: str) -> Depot:
+        """The depot that a plan names; SettingError where this process is configured otherwise."""
+        depot = self._depots.get(tier)
+        if depot is None or depot.store.url != url:
+            here = depot.store.url if depot else "no such store"
+            raise SettingError(
+                f"{run_id} needs {url} as {tier.upper()}, but this worker is set to {here}",
+                hint="Give all workers the same store settings.",
+            )
+        return depot
