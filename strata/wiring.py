@@ -16,6 +16,7 @@ from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock, SystemClock
 from strata.engine.collector import DataCollector
+from strata.engine.copier import Copier
 from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
@@ -125,6 +126,11 @@ class Wiring:
     def lease(self) -> Lease:
         """The lease that all workers share."""
         return RedisLease(self._result_redis)
+
+    @cached_property
+    def copier(self) -> Copier:
+        """Copies backups from store to store."""
+        return Copier(self.depots, self.clock)
 
     @cached_property
     def manager(self) -> BackupManager:

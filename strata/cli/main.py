@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "verify": ("strata.cli.verify", "Read a backup back from its store and prove it whole."),
     "restore": ("strata.cli.restore", "Bring a backup back."),
     "export": ("strata.cli.export", "Write a backup's state out, in the clear."),
+    "copy": ("strata.cli.copy", "Take a backup to a further store."),
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
     "keys": ("strata.cli.keys", "The keys that backups are sealed with."),
     "stack": ("strata.cli.stack", "A whole stack on this machine, for trying out."),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
+from strata.catalog.notes import NoteBook
 from strata.clock import Clock
 from strata.engine.damage import DamageNotes
 from strata.engine.restorer import BackupRestorer
@@ -28,6 +29,7 @@ class Depot:
     store: ObjectStore
     metadata: BackupMetadataManager
     layers: LayerCatalog
+    book: NoteBook
     notes: DamageNotes
     restorer: BackupRestorer
 
@@ -47,6 +49,7 @@ class Depot:
             store,
             metadata,
             LayerCatalog(store),
+            NoteBook(store, keyring),
             DamageNotes(metadata, clock),
             BackupRestorer(store, metadata, sources, keyring),
         )

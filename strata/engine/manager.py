@@ -18,6 +18,7 @@ from strata.catalog.ledger import Ledger
 from strata.clock import Clock
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
+from strata.engine.copier import Copied, Copier, CopyMade
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
 from strata.engine.handed import reading_document, tiers_handed
@@ -31,7 +32,7 @@ from strata.engine.spool import Spool
 from strata.errors import RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
 from strata.model.tier import StorageTier, Tier
@@ -66,7 +67,7 @@ class BackupManager:
     ) -> None:
         self.runner, self.depots = runner, depots
         self.planner = BackupPlanner(depots, keyring, clock, options)
-        self._collector = collector
+        self._collector, self._copier = collector, Copier(depots, clock)
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
     @property
@@ -285,6 +286,47 @@ class BackupManager:
     def _reading(self, plan: RestorePlan) -> BackupRestorer:
         return self.depots.planned(plan.restore_id, plan.storage_tier, plan.store_url).restorer
 
+    # --- a copy ---------------------------------------------------------------------------------------------------
+
+    def start_copy(
+        self, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+    ) -> CopyPlan:
+        """Plan a copy to another store and enter the run; it needs no lease, for it changes nothing that is there."""
+        known = self.ledger.run(run_id)
+        if known is not None:
+            return self._copy_plan_of(known)
+        try:
+            plan = self._copier.plan(checked_run_id(run_id), backup_id, target, source)
+            self._copier.announce(plan)
+        except StrataError as error:
+            self._refuse(run_id, RunKind.COPY, None, error)
+            raise
+        return self._copy_plan_of(self._begin(run_id, RunKind.COPY, plan.model_dump_json(), None))
+
+    def copy_plan(self, run_id: str) -> CopyPlan:
+        """The plan of a copy under way."""
+        return self._copy_plan_of(self._run(run_id))
+
+    def copy(self, run_id: str, number: int) -> Copied:
+        """Bring one part of a copy to its target."""
+        plan = self.copy_plan(run_id)
+        part = plan.parts[number]
+        return self.runner.run(
+            run_id, Stage.COPY, f"{number}", Copied, lambda attempt: self._copier.copy(plan, part, attempt)
+        )
+
+    def finish_copy(self, run_id: str) -> CopyMade:
+        """Write the manifest of a copy whose every part is there, and end the run."""
+        plan = self.copy_plan(run_id)
+
+        def work(_: Attempt) -> CopyMade:
+            parts = [self._result(run_id, Stage.COPY, f"{part.number}") for part in plan.parts]
+            return self._copier.finish(plan, [Copied.model_validate_json(part) for part in parts])
+
+        made = self.runner.run(run_id, Stage.COMMIT, "", CopyMade, work)
+        self._close(run_id, RunState.DONE)
+        return made
+
     # --- any run --------------------------------------------------------------------------------------------------
 
     def abandon(self, run_id: str, reason: str = "") -> None:
@@ -418,6 +460,9 @@ class BackupManager:
 
     def _restore_plan_of(self, run: Run) -> RestorePlan:
         return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))
+
+    def _copy_plan_of(self, run: Run) -> CopyPlan:
+        return CopyPlan.model_validate_json(run.plan or self._raise_ended(run))
 
     @staticmethod
     def _raise_ended(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""A run: one backup or restore on its way, as the ledger knows it."""
+"""A run: one backup, restore or copy on its way, as the ledger knows it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class RunKind(StrEnum):
 
     BACKUP = "backup"
     RESTORE = "restore"
+    COPY = "copy"
 
 
 class RunState(StrEnum):
@@ -44,10 +45,12 @@ class Stage(StrEnum):
     CHECK = "check"
     APPLY = "apply"
     FINISH = "finish"
+    COPY = "copy"
+    COMMIT = "commit"
 
 
 class Run(Document):
-    """One run: `plan` is its BackupPlan or RestorePlan as JSON, `fence` its lease's number."""
+    """One run: `plan` is its BackupPlan, RestorePlan or CopyPlan as JSON, `fence` its lease's number."""
 
     run_id: str
     kind: RunKind

@@ -1,4 +1,4 @@
-"""The engine on small real parts: a folder for a store, one for the spool, and tiers in memory."""
+"""The engine on small real parts: a folder for each store, one for the spool, and tiers in memory."""
 
 from __future__ import annotations
 
@@ -47,12 +47,17 @@ def as_it_is(store: ObjectStore) -> ObjectStore:
 
 @dataclass
 class Workbench:
-    """Everything a run needs; `wrap_store` and `wrap_spool` put a failing store around a whole one."""
+    """Everything a run needs; the wraps put a failing store around a whole one.
+
+    Backups go to LOCAL, or where `places` says; NETWORK is there too.
+    """
 
     folder: Path
     sources: dict[Tier, MemorySource]
     wrap_store: Wrap = as_it_is
     wrap_spool: Wrap = as_it_is
+    wrap_network: Wrap = as_it_is
+    places: dict[BackupType, Placement] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=MemoryLedger)
     lease: Lease | None = None
     clock: Clock = field(default_factory=SettableClock)
@@ -71,16 +76,21 @@ class Workbench:
         self.creator = BackupCreator(self.spool, self.store, self.keyring, self.clock)
         self.depot = Depot.of(StorageTier.LOCAL, self.store, self.sources, self.keyring, self.clock)
         self.metadata, self.restorer = self.depot.metadata, self.depot.restorer
+        self.network_files = FilesystemStore(self.folder / "network", Durability.CACHED)
+        self.network = Depot.of(
+            StorageTier.NETWORK, self.wrap_network(self.network_files), self.sources, self.keyring, self.clock
+        )
+        self.depots = Depots({StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network})
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
-            Depots({StorageTier.LOCAL: self.depot}),
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,
             BackupOptions(
                 tiers={tier: tier in self.sources for tier in Tier},
-                place=lambda _: Placement(StorageTier.LOCAL),
+                place=lambda kind: self.places.get(kind, Placement(StorageTier.LOCAL)),
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
                 meeting_seconds=_MEETING_SECONDS,
