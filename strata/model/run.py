@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from strata.model.layer import Document
 
@@ -47,6 +48,10 @@ class Stage(StrEnum):
     FINISH = "finish"
     COPY = "copy"
     COMMIT = "commit"
+
+
+COMMITS: Final = (Stage.RECORD, Stage.FINISH, Stage.COMMIT)
+"""The last stage of each kind of run: once it has begun, the run may have happened."""
 
 
 class Run(Document):
