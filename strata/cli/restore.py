@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from strata.cli.backup import check_followable, sender
+from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import (
     Output,
     Seconds,
@@ -22,9 +23,10 @@ from strata.cli.output import (
     size,
 )
 from strata.errors import Refused, RunFailed, SettingError
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
+    from strata.catalog.catalogue import Found
     from strata.engine.restorer import Restored
     from strata.model.manifest import BackupMetadata
     from strata.settings import Settings
@@ -51,6 +53,7 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@store_option
 @common_options
 def restore_command(
     output: Output,
@@ -58,6 +61,7 @@ def restore_command(
     mode: str,
     tiers: tuple[str, ...],
     timeout: float | None,
+    store: StorageTier | None,
     *,
     yes: bool,
     wait: bool,
@@ -74,27 +78,44 @@ def restore_command(
     from strata.wiring import Wiring
 
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
+    if store is not None and not local:
+        raise click.UsageError("--store is for --local: the workers choose for themselves.")
     settings = load_settings()
-    wiring = Wiring(settings)
-    manifest = wiring.metadata.resolve(backup)
+    wiring = Wiring(settings, tell=output.note)
+    found = wiring.catalogue.resolve(backup, store=store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    manifest = found.manifest
+    source = found.store if local else _workers_store(wiring, found)
     wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
-    _show_plan(output, settings, manifest, mode, wanted)
+    _show_plan(output, settings, manifest, mode, wanted, wiring.stores[source].url)
     if mode != REHEARSE and not yes:
         _ask(manifest)
     run_id = new_run_id("restore", datetime.now(UTC))
     if local:
-        _here(output, wiring, manifest.backup_id, run_id, mode, wanted)
+        _here(output, wiring.restoring(source), manifest.backup_id, run_id, mode, wanted)
     else:
         _through_workers(output, wiring, manifest.backup_id, run_id, mode, wanted, timeout if wait else None, wait=wait)
 
 
+def _workers_store(wiring: Wiring, found: Found) -> StorageTier:
+    """The store that the workers restore from; SettingError where it cannot give the backup."""
+    store = next(iter(wiring.stores))
+    if store not in found.stores:
+        raise SettingError(
+            f"the workers restore from {store.upper()}, which does not hold {found.manifest.backup_id}",
+            hint=f"Restore it in this process, from {found.store.upper()}: --local.",
+        )
+    return store
+
+
 def _show_plan(
-    output: Output, settings: Settings, manifest: BackupMetadata, mode: str, tiers: tuple[Tier, ...]
+    output: Output, settings: Settings, manifest: BackupMetadata, mode: str, tiers: tuple[Tier, ...], source: str
 ) -> None:
     """What will be done to what, before anything is; on stderr, so that it is seen with --json too."""
     rows = [
         ("backup", manifest.backup_id),
         ("made", f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago)"),
+        ("from", source),
         ("mode", mode),
     ]
     table = plain_table(

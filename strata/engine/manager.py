@@ -22,13 +22,14 @@ from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
 from strata.engine.damage import DamageNotes
 from strata.engine.handed import reading_document, tiers_handed
+from strata.engine.history import FailureLog
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
+from strata.errors import IntegrityError, LeaseHeld, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
@@ -72,6 +73,7 @@ class BackupManager:
         self._layers = LayerCatalog(store)
         self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
         self._notes = DamageNotes(metadata, clock)
+        self._failures = FailureLog(store, keyring, clock)
         self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring, self._notes)
         self._collector, self._creator, self._store = collector, creator, store
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
@@ -282,13 +284,15 @@ class BackupManager:
         self._close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
 
     def _close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
-        self.ledger.end(run_id, state, reason, code)
+        ended = self.ledger.end(run_id, state, reason, code)
         run = self._run(run_id)
         if run.state.final:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
+        if ended and state is RunState.FAILED:
+            self._failures.keep(run)
 
     def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
         tiers = tuple(part.tier for part in plan.included)
@@ -452,6 +456,10 @@ class BackupManager:
             self.lease.release(fence)
         with suppress(RunFailed):  # known by now: another delivery of the same start was quicker
             self._enter(run_id, kind, RunState.REFUSED, "", None, error.sentence, error.code)
+            if kind is RunKind.BACKUP and not isinstance(
+                error, LeaseHeld
+            ):  # while another run goes on, none is missing
+                self._failures.keep(self._run(run_id))
 
     def _restore_plan_of(self, run: Run) -> RestorePlan:
         return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))
