@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     keyring_file: Path = Field(
         Path("~/.config/strata/keyring.json"), description="The keyring (mode 0600), made by `strata keys init`."
     )
+    cache_folder: Path = Field(
+        Path("~/.cache/strata"),
+        description="Where what catalogues say is kept (mode 0700), so that a listing reads only what is new; it may "
+        "be lost at any time.",
+    )
     patterns: Annotated[dict[BackupType, tuple[str, ...]], NoDecode] = Field(
         {},
         description="Keys that a type of backup covers, as globs: `snapshot=position:*,order:*; emergency=config:*`. "
@@ -181,7 +186,7 @@ class Settings(BaseSettings):
             found[name.strip()] = patterns
         return found
 
-    @field_validator("keyring_file", "stack_folder")
+    @field_validator("keyring_file", "stack_folder", "cache_folder")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         try:

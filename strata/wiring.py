@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
-
-from pydantic import SecretStr
 
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
-from strata.clock import Clock, SystemClock
+from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
 from strata.engine.depot import Depot, Depots
@@ -27,14 +30,13 @@ from strata.engine.spool import Spool
 from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.tier_strategy import Placement
-from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
-from strata.storage.port import ObjectStore
+from strata.store_wiring import StoreWiring
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -43,39 +45,29 @@ _ANSWER_SECONDS: Final = 2
 """How long a command waits to learn that there is no ledger: it has better to do."""
 
 
-class Wiring:
+class Wiring(StoreWiring):
     """Builds each part when it is first asked for; make one after a fork, never before."""
 
-    def __init__(self, settings: Settings, watcher: Watcher | None = None, clock: Clock | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        watcher: Watcher | None = None,
+        clock: Clock | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(settings, clock, tell)
         self._watcher = watcher
-        self.clock = clock or SystemClock()
         keep_freed_memory()
-
-    @cached_property
-    def keyring(self) -> Keyring:
-        """The keyring; KeyringError where there is none."""
-        return FileKeyring.load(self.settings.keyring_file)
-
-    @cached_property
-    def stores(self) -> dict[StorageTier, ObjectStore]:
-        """Every configured store, nearest first; SettingError where there is none."""
-        stores = dict[StorageTier, ObjectStore]()
-        if self.settings.local_url is not None:
-            stores[StorageTier.LOCAL] = FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
-        if self.settings.cloud_url is not None:
-            stores[StorageTier.CLOUD] = self._s3_store("cloud")
-        if not stores:
-            raise SettingError(
-                "no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata."
-            )
-        return stores
 
     @cached_property
     def depots(self) -> Depots:
         """Every store with the parts that work on it."""
         return Depots(
-            {tier: Depot.of(tier, store, self.sources, self.keyring, self.clock) for tier, store in self.stores.items()}
+            {
+                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock)
+                for tier, store in self.stores.items()
+            },
+            self.catalogue,
         )
 
     @cached_property
@@ -131,6 +123,15 @@ class Wiring:
     def copier(self) -> Copier:
         """Copies backups from store to store."""
         return Copier(self.depots, self.clock)
+
+    def restoring(self) -> Wiring:
+        """The same wiring for restores in this process: a machine without a spool is given one."""
+        settings = self.settings
+        if not (settings.spool_url or "").startswith("file://") and not self.ledger_answers:
+            folder = Path(mkdtemp(prefix="strata-spool-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            settings = settings.model_copy(update={"spool_url": folder.as_uri()})
+        return Wiring(settings, self._watcher, self.clock, self.tell)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -223,15 +224,3 @@ class Wiring:
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
-
-    def _s3_store(self, prefix: str) -> ObjectStore:
-        from strata.storage.s3 import S3Store
-
-        return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
-
-    def _s3_options(self, prefix: str) -> dict[str, Any]:
-        names = ("endpoint", "region", "access_key_id", "secret_access_key")
-        values = {name: getattr(self.settings, f"{prefix}_{name}") for name in names}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
-        }

@@ -78,14 +78,20 @@ def enqueue_backup(
         raise
 
 
-def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:
-    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds."""
-    _send(
-        app,
-        START_RESTORE,
-        run_id,
-        {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]},
-    )
+def enqueue_restore(
+    app: Celery,
+    backup: str,
+    run_id: str,
+    mode: str,
+    tiers: Sequence[Tier] = (),
+    store: StorageTier | None = None,
+) -> None:
+    """Ask for a restore of a backup (its full id) under this run id.
+
+    No tiers means all the backup holds, no store the best that has it.
+    """
+    arguments = {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]}
+    _send(app, START_RESTORE, run_id, {**arguments, "store": store and store.value})
 
 
 def enqueue_copy(

@@ -136,7 +136,7 @@ def _through_workers(
         return
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
-        made = wiring.depots.holding(run_id).metadata.load(run_id)
+        _, made = wiring.depots.find(run_id)
     except KeyringError as error:  # the workers have the keys; who asks need not
         output.say(f"Backup {run_id} is made and verified.")
         output.note(f"What it holds cannot be shown here: {error.sentence}")

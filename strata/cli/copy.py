@@ -56,7 +56,7 @@ def copy_command(
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     wiring, to = Wiring(load_settings()), StorageTier(target)
     read_from = StorageTier(source) if source else None
-    backup_id = wiring.depots.holding(backup, read_from).metadata.resolve(backup).backup_id
+    backup_id = wiring.depots.find(backup, read_from)[1].backup_id
     run_id = new_run_id("copy", datetime.now(UTC))
     title = f"Copy of {backup_id} to {to.upper()}"
     if dry_run:

@@ -62,10 +62,9 @@ class Copier:
     def plan(self, copy_id: str, backup_id: str, target: StorageTier, source: StorageTier | None = None) -> CopyPlan:
         """What a copy would bring to the target; nothing is written."""
         there = self.depots.of(target)
-        here = self.depots.holding(backup_id, source)
+        here, manifest = self.depots.find(backup_id, source)
         if here.tier is target:
             raise SettingError(f"{backup_id} is in {target.upper()}: it cannot be copied onto itself")
-        manifest = here.metadata.load(backup_id)
         layers = _layers(here, manifest)
         missing = {damage.name for damage in survey_presence(there.store, _objects(layers))}
         parts = tuple(_parts(layers, missing))

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook
 from strata.clock import Clock
 from strata.engine.damage import DamageNotes
 from strata.engine.restorer import BackupRestorer
-from strata.errors import SettingError, StrataError
+from strata.errors import SettingError
+from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import Keyring
 from strata.sources.port import StateSource
@@ -58,7 +60,8 @@ class Depot:
 class Depots:
     """Every configured store's depot, nearest first."""
 
-    def __init__(self, depots: Mapping[StorageTier, Depot]) -> None:
+    def __init__(self, depots: Mapping[StorageTier, Depot], catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
         self._depots = {tier: depots[tier] for tier in StorageTier if tier in depots}
 
     def __iter__(self) -> Iterator[Depot]:
@@ -75,20 +78,10 @@ class Depots:
             raise SettingError(f"no {tier.upper()} store is configured", hint=f"Set STRATA_{tier.upper()}_URL.")
         return self._depots[tier]
 
-    def holding(self, reference: str, tier: StorageTier | None = None) -> Depot:
-        """The nearest depot that holds the backup a reference means; or that of the store named."""
-        if tier is not None:
-            return self.of(tier)
-        found: list[tuple[int, Depot]] = []
-        failures: list[StrataError] = []
-        for depot in self:
-            try:
-                found.append((depot.metadata.resolve(reference).generation, depot))
-            except StrataError as error:
-                failures.append(error)
-        if not found:
-            raise failures[0]
-        return max(found, key=lambda one: one[0])[1]
+    def find(self, reference: str, tier: StorageTier | None = None) -> tuple[Depot, BackupMetadata]:
+        """The backup that a reference means, and the depot to read it from: that of `tier`, or the best that has it."""
+        found = self._catalogue.resolve(reference, store=tier)
+        return self.of(found.store), found.manifest
 
     def planned(self, run_id: str, tier: StorageTier, url: str) -> Depot:
         """The depot that a plan names; SettingError where this process is configured otherwise."""

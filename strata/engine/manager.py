@@ -22,6 +22,7 @@ from strata.engine.copier import Copied, Copier, CopyMade
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
 from strata.engine.handed import reading_document, tiers_handed
+from strata.engine.history import FailureLog
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
@@ -29,7 +30,7 @@ from strata.engine.recorder import Recorder
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import RunFailed, StrataError
+from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document
 from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
@@ -68,6 +69,7 @@ class BackupManager:
         self.runner, self.depots = runner, depots
         self.planner = BackupPlanner(depots, keyring, clock, options)
         self._collector, self._copier = collector, Copier(depots, clock)
+        self._failures = FailureLog(depots.nearest.store, keyring, clock)
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
     @property
@@ -235,8 +237,7 @@ class BackupManager:
             return self._restore_plan_of(known)
         fence = None
         try:
-            depot = self.depots.holding(reference, store)
-            manifest = depot.metadata.resolve(reference)
+            depot, manifest = self.depots.find(reference, store)
             plan = RestorePlan(
                 restore_id=run_id,
                 storage_tier=depot.tier,
@@ -339,13 +340,15 @@ class BackupManager:
         self._close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
 
     def _close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
-        self.ledger.end(run_id, state, reason, code)
+        ended = self.ledger.end(run_id, state, reason, code)
         run = self._run(run_id)
         if run.state.final:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
+        if ended and state is RunState.FAILED:
+            self._failures.keep(run)
 
     def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
         tiers = tuple(part.tier for part in plan.included)
@@ -457,6 +460,10 @@ class BackupManager:
             self.lease.release(fence)
         with suppress(RunFailed):  # known by now: another delivery of the same start was quicker
             self._enter(run_id, kind, RunState.REFUSED, "", None, error.sentence, error.code)
+            if kind is RunKind.BACKUP and not isinstance(
+                error, LeaseHeld
+            ):  # while another run goes on, none is missing
+                self._failures.keep(self._run(run_id))
 
     def _restore_plan_of(self, run: Run) -> RestorePlan:
         return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))

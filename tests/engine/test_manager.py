@@ -138,7 +138,7 @@ def test_no_key_is_no_backup(folder: Path, missing: Purpose) -> None:
         bench.manager.start(BackupType.FULL, RUN)
     assert run_of(bench).state is RunState.REFUSED
     assert holder(bench) is None
-    assert (bench.stored(), bench.spooled()) == ([], [])
+    assert (bench.stored("layers/"), bench.stored("manifests/"), bench.spooled()) == ([], [], [])
 
 
 def test_nothing_to_back_up_is_refused(folder: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
@@ -80,7 +81,9 @@ class Workbench:
         self.network = Depot.of(
             StorageTier.NETWORK, self.wrap_network(self.network_files), self.sources, self.keyring, self.clock
         )
-        self.depots = Depots({StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network})
+        depots = {StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network}
+        catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
+        self.depots = Depots(depots, catalogue)
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
