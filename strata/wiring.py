@@ -7,8 +7,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import SecretStr
-
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
@@ -35,6 +33,8 @@ from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
+from strata.store_wiring import Locking, StoreWiring, s3_options
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -58,20 +58,38 @@ class Wiring:
         return FileKeyring.load(self.settings.keyring_file)
 
     @cached_property
+    def stores(self) -> dict[StorageTier, ObjectStore]:
+        """The store of each configured storage tier, in the order LOCAL, NETWORK, CLOUD, ARCHIVE."""
+        return self._stores.stores()
+
+    @cached_property
+    def locking(self) -> dict[StorageTier, Locking]:
+        """The stores that refuse to remove what is locked, where the settings ask for that."""
+        return self._stores.locking()
+
+    @cached_property
+    def buckets(self) -> dict[StorageTier, S3Store]:
+        """The configured stores in S3, with the verbs that only S3 has."""
+        tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
+        return {tier: self._stores.bucket(tier) for tier in tiers if tier in self.stores}
+
+    @property
     def store(self) -> ObjectStore:
-        """The store that backups go to and come from."""
-        if self.settings.local_url is not None:
-            return FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
-        if self.settings.cloud_url is not None:
-            return self._s3_store("cloud")
+        """The store that backups go to and come from: the first that is configured."""
+        for store in self.stores.values():
+            return store
         raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
+
+    @cached_property
+    def _stores(self) -> StoreWiring:
+        return StoreWiring(self.settings, self.clock)
 
     @cached_property
     def spool(self) -> Spool:
         """Staging that all workers share."""
         url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
         if url.startswith("s3://"):
-            return Spool(self._s3_store("spool"), self.keyring)
+            return Spool(S3Store(url, **s3_options(self.settings, "spool")), self.keyring)
         return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
 
     @cached_property
@@ -95,7 +113,9 @@ class Wiring:
         if settings.cold_url is not None:
             from strata.sources.s3_cold import S3Cold
 
-            sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+            sources[Tier.COLD] = S3Cold(
+                settings.cold_url, threads=settings.cold_threads, **s3_options(settings, "cold")
+            )
         if (tier := settings.state_manager_tier) is not None:
             from strata.sources.state_manager import StateManagerSource
 
@@ -180,10 +200,9 @@ class Wiring:
     def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
         settings = self.settings
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
-        stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            stores={tier: self.store.url for tier, url in stores.items() if url is not None},
+            stores={tier: store.url for tier, store in self.stores.items()},
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,
@@ -220,15 +239,3 @@ class Wiring:
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
-
-    def _s3_store(self, prefix: str) -> ObjectStore:
-        from strata.storage.s3 import S3Store
-
-        return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
-
-    def _s3_options(self, prefix: str) -> dict[str, Any]:
-        names = ("endpoint", "region", "access_key_id", "secret_access_key")
-        values = {name: getattr(self.settings, f"{prefix}_{name}") for name in names}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
-        }

@@ -119,7 +119,7 @@ def named_type(name: str) -> BackupType:
 
 def choose_store(backup_type: BackupType, configured: Mapping[StorageTier, str]) -> tuple[StorageTier, str]:
     """The storage tier a backup goes to, and its URL."""
-    for tier in (StorageTier.LOCAL, StorageTier.CLOUD):
+    for tier in StorageTier:
         if tier in configured:
             return tier, configured[tier]
     raise SettingError(
