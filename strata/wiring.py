@@ -85,12 +85,22 @@ class Wiring:
         return StoreWiring(self.settings, self.clock)
 
     @cached_property
+    def bare_stores(self) -> dict[StorageTier, ObjectStore]:
+        """The same stores without wrappers, for who wants to know at once whether one answers."""
+        return {tier: self._stores.bare(tier) for tier in self.stores}
+
+    @cached_property
     def spool(self) -> Spool:
         """Staging that all workers share."""
+        return Spool(self.spool_store, self.keyring)
+
+    @cached_property
+    def spool_store(self) -> ObjectStore:
+        """Where the spool lies."""
         url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
         if url.startswith("s3://"):
-            return Spool(S3Store(url, **s3_options(self.settings, "spool")), self.keyring)
-        return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
+            return S3Store(url, **s3_options(self.settings, "spool"))
+        return FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED)
 
     @cached_property
     def sources(self) -> dict[Tier, StateSource]:

@@ -27,6 +27,8 @@ _COMMANDS: Final = {
     "export": ("strata.cli.export", "Write a backup's state out, in the clear."),
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
     "keys": ("strata.cli.keys", "The keys that backups are sealed with."),
+    "stores": ("strata.cli.stores", "The stores where backups rest."),
+    "doctor": ("strata.cli.doctor", "Try every part of the configuration, and say what is safe there."),
     "stack": ("strata.cli.stack", "A whole stack on this machine, for trying out."),
 }
 """Each command's module, and what `strata --help` says of it."""

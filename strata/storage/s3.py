@@ -73,6 +73,11 @@ class S3Store:
         return f"S3Store({self.url})"
 
     @property
+    def classed(self) -> bool:
+        """Whether sealed data has a storage class of its own."""
+        return bool(self._class)
+
+    @property
     def url(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 

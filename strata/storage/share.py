@@ -87,3 +87,8 @@ class Share:
                 hint="Mount the right share, or start the workers again if this is the right one.",
             )
         self._store_id, self._seen = store_id, place
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether the folder lies on something that is mounted, and not on the machine's own root file system."""
+    return any(os.path.ismount(place) for place in (folder, *folder.parents) if place != Path(folder.anchor))
