@@ -32,7 +32,8 @@ from strata.sources.port import (
     Session,
     StateSource,
 )
-from strata.storage.port import Buffer, GatheringWriter, ObjectInfo, ObjectStore, ObjectWriter
+from strata.storage.port import Buffer, ObjectInfo, ObjectStore
+from strata.storage.wrapped import WrappedStore
 
 _PART: Final = 1 << 16
 
@@ -255,38 +256,6 @@ class OverlookingSession:
                 yield Claimed(claimed)
             elif claimed.num_rows:
                 yield Unchanged(claimed["namespace"][0].as_py(), claimed["key"])
-
-
-class WrappedStore:
-    """Implements ObjectStore by another; the failing stores below change one verb of it."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        self.inner = inner
-
-    @property
-    def url(self) -> str:
-        return self.inner.url
-
-    def put(self, name: str, parts: Sequence[Buffer]) -> None:
-        self.inner.put(name, parts)
-
-    def begin(self, name: str) -> ObjectWriter:
-        return GatheringWriter(self.put, name)
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self.inner.get(name, offset, length)
-
-    def size(self, name: str) -> int:
-        return self.inner.size(name)
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self.inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self.inner.delete(name)
-
-    def clear(self, folder: str) -> None:
-        self.inner.clear(folder)
 
 
 class Moment(Enum):

@@ -18,6 +18,7 @@ from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock
+from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
 from strata.engine.depot import Depot, Depots
@@ -36,6 +37,8 @@ from strata.planning.tier_strategy import Placement
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
+from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
 from strata.store_wiring import StoreWiring
 
 if TYPE_CHECKING:
@@ -73,10 +76,15 @@ class Wiring(StoreWiring):
     @cached_property
     def spool(self) -> Spool:
         """Staging that all workers share."""
+        return Spool(self.spool_store, self.keyring)
+
+    @cached_property
+    def spool_store(self) -> ObjectStore:
+        """Where the spool lies."""
         url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
         if url.startswith("s3://"):
-            return Spool(self._s3_store("spool"), self.keyring)
-        return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
+            return S3Store(url, **s3_options(self.settings, "spool"))
+        return FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED)
 
     @cached_property
     def sources(self) -> dict[Tier, StateSource]:
@@ -99,7 +107,9 @@ class Wiring(StoreWiring):
         if settings.cold_url is not None:
             from strata.sources.s3_cold import S3Cold
 
-            sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+            sources[Tier.COLD] = S3Cold(
+                settings.cold_url, threads=settings.cold_threads, **s3_options(settings, "cold")
+            )
         if (tier := settings.state_manager_tier) is not None:
             from strata.sources.state_manager import StateManagerSource
 

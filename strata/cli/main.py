@@ -34,6 +34,8 @@ _COMMANDS: Final = {
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
     "catalogue": ("strata.cli.catalogue", "What this machine keeps of the stores' catalogues."),
     "keys": ("strata.cli.keys", "The keys that backups are sealed with."),
+    "stores": ("strata.cli.stores", "The stores where backups rest."),
+    "doctor": ("strata.cli.doctor", "Try every part of the configuration, and say what is safe there."),
     "stack": ("strata.cli.stack", "A whole stack on this machine, for trying out."),
 }
 """Each command's module, and what `strata --help` says of it."""
