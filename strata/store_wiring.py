@@ -63,6 +63,17 @@ class StoreWiring:
         return {tier: self._configured.bucket(tier) for tier in tiers if tier in self.stores}
 
     @cached_property
+    def strategy(self) -> TierStrategy:
+        """Where backups go."""
+        return TierStrategy(self.stores, self.settings.placement, self.settings.archive_after_days)
+
+    @cached_property
+    def promises(self) -> Promises:
+        """What is promised about backups."""
+        locking = frozenset(self.locking)
+        return Promises(self.settings.promised, self.settings.copy_rule, locking=locking)
+
+    @cached_property
     def _configured(self) -> ConfiguredStores:
         return ConfiguredStores(self.settings, self.clock)
 
