@@ -60,7 +60,7 @@ def test_within_the_grace_it_waits() -> None:
     """What is marked but not yet due says when it goes."""
     marked = OLD.model_copy(update={"removal_marked_at": NOW - timedelta(hours=21)})
     found = plan([marked, LAST], store(layers=listed("old-hot", "last-hot")))
-    assert not (found.marks or found.stores[0].manifests or found.stores[0].layers)
+    assert (found.marks, found.stores[0].manifests, found.stores[0].layers) == ((), (), ())
     assert found.stores[0].waiting == (Reasoned(name="old", reason="its grace ends in 3 h"),)
 
 
