@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
-
-from pydantic import SecretStr
 
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
-from strata.clock import Clock, SystemClock
+from strata.clock import Clock
+from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
-from strata.engine.creator import BackupCreator
+from strata.engine.copier import Copier
+from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
-from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
 from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
-from strata.seal.keyring import FileKeyring, Keyring
+from strata.planning.tier_strategy import Placement
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
+from strata.store_wiring import StoreWiring
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -43,36 +48,43 @@ _ANSWER_SECONDS: Final = 2
 """How long a command waits to learn that there is no ledger: it has better to do."""
 
 
-class Wiring:
+class Wiring(StoreWiring):
     """Builds each part when it is first asked for; make one after a fork, never before."""
 
-    def __init__(self, settings: Settings, watcher: Watcher | None = None, clock: Clock | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        watcher: Watcher | None = None,
+        clock: Clock | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(settings, clock, tell)
         self._watcher = watcher
-        self.clock = clock or SystemClock()
         keep_freed_memory()
 
     @cached_property
-    def keyring(self) -> Keyring:
-        """The keyring; KeyringError where there is none."""
-        return FileKeyring.load(self.settings.keyring_file)
-
-    @cached_property
-    def store(self) -> ObjectStore:
-        """The store that backups go to and come from."""
-        if self.settings.local_url is not None:
-            return FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
-        if self.settings.cloud_url is not None:
-            return self._s3_store("cloud")
-        raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
+    def depots(self) -> Depots:
+        """Every store with the parts that work on it."""
+        return Depots(
+            {
+                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock)
+                for tier, store in self.stores.items()
+            },
+            self.catalogue,
+        )
 
     @cached_property
     def spool(self) -> Spool:
         """Staging that all workers share."""
+        return Spool(self.spool_store, self.keyring)
+
+    @cached_property
+    def spool_store(self) -> ObjectStore:
+        """Where the spool lies."""
         url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
         if url.startswith("s3://"):
-            return Spool(self._s3_store("spool"), self.keyring)
-        return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
+            return S3Store(url, **s3_options(self.settings, "spool"))
+        return FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED)
 
     @cached_property
     def sources(self) -> dict[Tier, StateSource]:
@@ -95,7 +107,9 @@ class Wiring:
         if settings.cold_url is not None:
             from strata.sources.s3_cold import S3Cold
 
-            sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+            sources[Tier.COLD] = S3Cold(
+                settings.cold_url, threads=settings.cold_threads, **s3_options(settings, "cold")
+            )
         if (tier := settings.state_manager_tier) is not None:
             from strata.sources.state_manager import StateManagerSource
 
@@ -116,14 +130,18 @@ class Wiring:
         return RedisLease(self._result_redis)
 
     @cached_property
-    def metadata(self) -> BackupMetadataManager:
-        """The manifests of the store."""
-        return BackupMetadataManager(self.store, self.keyring)
+    def copier(self) -> Copier:
+        """Copies backups from store to store."""
+        return Copier(self.depots, self.clock)
 
-    @cached_property
-    def restorer(self) -> BackupRestorer:
-        """Reads backups, and writes them back."""
-        return BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
+    def restoring(self) -> Wiring:
+        """The same wiring for restores in this process: a machine without a spool is given one."""
+        settings = self.settings
+        if not (settings.spool_url or "").startswith("file://") and not self.ledger_answers:
+            folder = Path(mkdtemp(prefix="strata-spool-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            settings = settings.model_copy(update={"spool_url": folder.as_uri()})
+        return Wiring(settings, self._watcher, self.clock, self.tell)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -180,10 +198,9 @@ class Wiring:
     def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
         settings = self.settings
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
-        stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            stores={tier: self.store.url for tier, url in stores.items() if url is not None},
+            place=lambda _: Placement(self.depots.nearest.tier),
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,
@@ -196,10 +213,7 @@ class Wiring:
             DataCollector(
                 self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
             ),
-            BackupCreator(self.spool, self.store, self.keyring, self.clock),
-            self.restorer,
-            self.metadata,
-            self.store,
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,
@@ -220,15 +234,3 @@ class Wiring:
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
-
-    def _s3_store(self, prefix: str) -> ObjectStore:
-        from strata.storage.s3 import S3Store
-
-        return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
-
-    def _s3_options(self, prefix: str) -> dict[str, Any]:
-        names = ("endpoint", "region", "access_key_id", "secret_access_key")
-        values = {name: getattr(self.settings, f"{prefix}_{name}") for name in names}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
-        }

@@ -1,0 +1,81 @@
+"""The part of the wiring that reads catalogues: the keyring, the stores, what lies in them. It imports no engine.
+
+So a listing answers at once: the engine takes 0.3 s to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from strata.catalog.cache import CatalogueCache
+from strata.catalog.catalogue import Catalogue
+from strata.catalog.metadata import BackupMetadataManager
+from strata.clock import Clock, SystemClock
+from strata.configured_stores import ConfiguredStores, Locking
+from strata.errors import SettingError
+from strata.model.tier import StorageTier
+from strata.seal.keyring import FileKeyring, Keyring
+from strata.settings import Settings
+from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
+
+
+class StoreWiring:
+    """Builds each part when it is first asked for; `tell` hears what a person may want to know beside the answer."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.tell = tell
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keyring; KeyringError where there is none."""
+        return FileKeyring.load(self.settings.keyring_file)
+
+    @cached_property
+    def stores(self) -> dict[StorageTier, ObjectStore]:
+        """The store of each configured storage tier, nearest first; SettingError where there is none."""
+        found = self._configured.stores()
+        if not found:
+            raise SettingError(
+                "no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata."
+            )
+        return found
+
+    @cached_property
+    def bare_stores(self) -> dict[StorageTier, ObjectStore]:
+        """The same stores without wrappers, for who wants to know at once whether one answers."""
+        return {tier: self._configured.bare(tier) for tier in self.stores}
+
+    @cached_property
+    def locking(self) -> dict[StorageTier, Locking]:
+        """The stores that refuse to remove what is locked, where the settings ask for that."""
+        return self._configured.locking()
+
+    @cached_property
+    def buckets(self) -> dict[StorageTier, S3Store]:
+        """The configured stores in S3, with the verbs that only S3 has."""
+        tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
+        return {tier: self._configured.bucket(tier) for tier in tiers if tier in self.stores}
+
+    @cached_property
+    def _configured(self) -> ConfiguredStores:
+        return ConfiguredStores(self.settings, self.clock)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The backups of all stores, by way of the cache: for showing."""
+        return Catalogue(self.stores, self.keyring, self.catalogue_cache)
+
+    @cached_property
+    def catalogue_cache(self) -> CatalogueCache:
+        """What is kept of catalogues on this machine."""
+        return CatalogueCache(self.settings.cache_folder, self.keyring, self.tell)
+
+    def metadata_of(self, tier: StorageTier) -> BackupMetadataManager:
+        """The manifests of one store."""
+        return BackupMetadataManager(self.stores[tier], self.keyring)
