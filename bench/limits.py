@@ -17,6 +17,8 @@ LIMITS: Final[dict[str, float]] = {
     "EMERGENCY beside a FULL, p50 s": 1.0,
     "comparison of two indexes, peak MB": 500,
     "worker process, peak MB": 350,
+    "prune plan of 10,000 manifests, s": 10,
+    "prune plan of 10,000 manifests, peak MB": 500,
 }
 """The most that each may come to."""
 
