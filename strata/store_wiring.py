@@ -15,6 +15,9 @@ from strata.clock import Clock, SystemClock
 from strata.configured_stores import ConfiguredStores, Locking
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
+from strata.planning.policy import Promises
+from strata.planning.tables import copy_rule
+from strata.planning.tier_strategy import TierStrategy
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings
 from strata.storage.port import ObjectStore
@@ -71,7 +74,7 @@ class StoreWiring:
     def promises(self) -> Promises:
         """What is promised about backups."""
         locking = frozenset(self.locking)
-        return Promises(self.settings.promised, self.settings.copy_rule, locking=locking)
+        return Promises(self.settings.promised, copy_rule(self.settings.copy_rule), locking=locking)
 
     @cached_property
     def _configured(self) -> ConfiguredStores:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
@@ -26,13 +27,17 @@ from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
+from strata.engine.prune_runs import PruneRuns
+from strata.engine.pruner import Pruner, Rules
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
-from strata.engine.upkeep import Upkeep
+from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
+from strata.planning.prune import PruneRules
+from strata.planning.retention import RetentionService
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
@@ -155,10 +160,8 @@ class Wiring(StoreWiring):
     @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
-        tidied = [store for store in (*self.bare_stores.values(), *self.buckets.values()) if isinstance(store, Tidied)]
-        return Upkeep(
-            self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied
-        )
+        tidied = [store for store in self.bare_stores.values() if isinstance(store, Tidied)]
+        return Upkeep(self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied)
 
     @cached_property
     def prunes(self) -> PruneRuns:

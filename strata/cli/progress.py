@@ -53,7 +53,12 @@ class Sight:
         """The run's stages, in their order; none where it was refused."""
         if not self.run.plan:
             return []
-        lines = {RunKind.BACKUP: _backup_lines, RunKind.RESTORE: _restore_lines, RunKind.COPY: _copy_lines, RunKind.PRUNE: _prune_lines}
+        lines = {
+            RunKind.BACKUP: _backup_lines,
+            RunKind.RESTORE: _restore_lines,
+            RunKind.COPY: _copy_lines,
+            RunKind.PRUNE: _prune_lines,
+        }
         return list(lines[self.run.kind](self))
 
     def of(self, stage: Stage, unit: str | None = None) -> list[StageRow]:

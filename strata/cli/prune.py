@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -105,35 +106,41 @@ def _show_plan(
         console.print(Text(f"Frozen: {reason}", "bold red"), soft_wrap=True)
     for notice in retention.notices:
         console.print(Text(notice, "yellow"), soft_wrap=True)
+    rows = [*_rows(plan), *(_staying(plan, retention) if everything else ())]
     table = plain_table("backup", "in", "what happens", "why", wrap=("why",))
-    rows = 0
-    for mark in plan.marks:
-        table.add_row(mark.name, "", Text("is marked", "yellow"), mark.reason)
-        rows += 1
-    for mark in plan.unmarks:
-        table.add_row(mark.name, "", Text("stays after all", "green"), mark.reason)
-        rows += 1
-    for store in plan.stores:
-        for gone in store.manifests:
-            table.add_row(gone.name, store.storage_tier.value, Text("is removed", "red"), gone.reason)
-            rows += 1
-        for waiting in store.waiting:
-            table.add_row(waiting.name, store.storage_tier.value, "waits", waiting.reason)
-            rows += 1
-    named = {item.name for item in (*plan.marks, *plan.unmarks)}
-    if everything:
-        for decision in retention.decisions:
-            if decision.backup_id not in named and decision.keep:
-                table.add_row(decision.backup_id, "", Text("stays", "green"), "; ".join(decision.reasons))
-                rows += 1
+    for name, store, (what, style), why in rows:
+        table.add_row(name, store, Text(what, style), why)
     if rows:
         console.print(table)
     elif not plan.frozen:
         console.print("Every backup is to be kept.")
+    for swept in plan.stores:
+        if swept.layers:
+            freed = f"{len(swept.layers):,} layers, {swept.objects:,} objects, {size(swept.bytes)}"
+            console.print(f"{swept.storage_tier.upper()}: {freed} are freed.")
+
+
+Row = tuple[str, str, tuple[str, str], str]
+"""Backup or layer, store, what happens and its colour, and why."""
+
+
+def _rows(plan: PrunePlan) -> Iterator[Row]:
+    for mark in plan.marks:
+        yield mark.name, "", ("is marked", "yellow"), mark.reason
+    for mark in plan.unmarks:
+        yield mark.name, "", ("stays after all", "green"), mark.reason
     for store in plan.stores:
-        if store.layers:
-            freed = f"{len(store.layers):,} layers, {store.objects:,} objects, {size(store.bytes)}"
-            console.print(f"{store.storage_tier.upper()}: {freed} are freed.")
+        for gone in store.manifests:
+            yield gone.name, store.storage_tier.value, ("is removed", "red"), gone.reason
+        for waiting in store.waiting:
+            yield waiting.name, store.storage_tier.value, ("waits", ""), waiting.reason
+
+
+def _staying(plan: PrunePlan, retention: RetentionPlan) -> Iterator[Row]:
+    told = {item.name for item in (*plan.marks, *plan.unmarks)}
+    for decision in retention.decisions:
+        if decision.keep and decision.backup_id not in told:
+            yield decision.backup_id, "", ("stays", "green"), "; ".join(decision.reasons)
 
 
 def _show_done(output: Output, run_id: str, pruned: Pruned) -> None:

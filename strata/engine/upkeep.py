@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from strata.catalog.catalogue import Catalogue
 from strata.clock import Clock
@@ -32,6 +32,7 @@ _COPIES: Final = 4
 """Copies under way at a time."""
 
 
+@runtime_checkable
 class Tidied(Protocol):
     """A store that can be rid of what was begun and never finished."""
 

@@ -42,13 +42,11 @@ def missing_copies(
         at_hand = [copy for copy in good_copies(entry) if copy.storage_tier is not StorageTier.ARCHIVE]
         if not at_hand or (entry.backup_id in moving and entry.copy_in(StorageTier.ARCHIVE)):
             continue
-        for target in place(entry.backup_type).copies:
-            if entry.copy_in(target) is None:
-                found.append(
-                    MissingCopy(entry.backup_id, target, f"{entry.backup_type} backups have a copy in {target.upper()}")
-                )
+        found += [
+            MissingCopy(entry.backup_id, target, f"{entry.backup_type} backups have a copy in {target.upper()}")
+            for target in place(entry.backup_type).copies
+            if entry.copy_in(target) is None
+        ]
     due = {(one.backup_id, one.target) for one in found}
-    for move in moves.copies:
-        if (move.backup_id, move.target) not in due:
-            found.append(MissingCopy(move.backup_id, move.target, move.reason))
-    return found
+    moving_there = [MissingCopy(move.backup_id, move.target, move.reason) for move in moves.copies]
+    return [*found, *(one for one in moving_there if (one.backup_id, one.target) not in due)]

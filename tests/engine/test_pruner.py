@@ -19,6 +19,7 @@ from strata.engine.pruner import Pruned, Pruner, Rules, Swept
 from strata.errors import BackupNotFound, LeaseHeld, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
+from strata.model.record import LargeValue
 from strata.model.tier import StorageTier, Tier
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
@@ -94,11 +95,11 @@ class Pruning:
                 depot.restorer.verify(manifest, (Tier.HOT,), lambda _: None)
                 found: State = {}
                 for item in depot.restorer.items(manifest, Tier.HOT):
-                    if hasattr(item, "num_rows"):
+                    if isinstance(item, LargeValue):
+                        found[item.namespace, item.key] = MemoryRecord(b"".join(item.parts))
+                    else:
                         rows = item.select(["namespace", "key", "value"]).to_pylist()
                         found.update({(row["namespace"], row["key"]): MemoryRecord(row["value"]) for row in rows})
-                    else:
-                        found[item.namespace, item.key] = MemoryRecord(b"".join(item.parts))
                 assert found == self.states[backup_id], (tier, backup_id)
 
 
