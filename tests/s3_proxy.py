@@ -17,6 +17,10 @@ class Spoil:
 
     status: int = 0
     """Answered with this status; the server never sees the request."""
+    code: str = ""
+    """The error code that goes with the status."""
+    until: threading.Event | None = None
+    """Not answered before this is set."""
     body: bytes | None = None
     """Passed on with this body instead of its own."""
     answer_bytes: int | None = None
@@ -36,10 +40,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         spoil = type(self).choose(self.command, self.path) or Spoil()
+        if spoil.until:
+            spoil.until.wait()
         if spoil.status:
+            answer = f"<Error><Code>{spoil.code}</Code></Error>".encode() if spoil.code else b""
             self.send_response(spoil.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer if self.command != "HEAD" else b"")
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
         behind = HTTPConnection(self.target)
