@@ -33,6 +33,9 @@ _BUSY_SECONDS: Final = 1.0
 _BROKEN: Final = (sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 """What reading a file that anything may have happened to can raise."""
 
+_NOT_NOW: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+"""Errors that say nothing of what is in the file."""
+
 _SCHEMA: Final = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE store (url TEXT NOT NULL);
@@ -71,11 +74,12 @@ class CatalogueCache:
         try:
             with _opened(path) as database:
                 return self._trusted(_read(database))
-        except sqlite3.OperationalError as error:
-            self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
         except _BROKEN as error:
-            self._tell(f"the catalogue's cache is damaged ({_reason(error)}): the store is read instead")
-            _discard(path)
+            if getattr(error, "sqlite_errorcode", None) in _NOT_NOW:
+                self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
+            else:
+                self._tell(f"the catalogue's cache is damaged ({_reason(error)}): the store is read instead")
+                _discard(path)
         return Kept({}, {}, {})
 
     def save(self, url: str, new: Kept, gone: Iterable[str]) -> None:
