@@ -139,7 +139,8 @@ class _Decisions:
         self.pinned: dict[str, bool] = {}
         self.held: dict[str, bool] = {}
         self.removed: dict[str, datetime] = {}
-        for note in sorted((note for note in notes if note.kind in _DECIDING), key=lambda note: note.at):
+        deciding = (note for note in notes if note.kind in _DECIDING)
+        for note in sorted(deciding, key=lambda note: (note.at, note.kind in _KEEPING)):
             match note.kind:
                 case NoteKind.PINNED | NoteKind.UNPINNED:
                     self.pinned[note.subject] = note.kind is NoteKind.PINNED
@@ -151,14 +152,9 @@ class _Decisions:
                     self.removed.pop(note.subject, None)
 
 
-_DECIDING: Final = {
-    NoteKind.PINNED,
-    NoteKind.UNPINNED,
-    NoteKind.HELD,
-    NoteKind.RELEASED,
-    NoteKind.REMOVED,
-    NoteKind.KEPT,
-}
+_KEEPING: Final = {NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT}
+"""Of two notes of one moment these count."""
+_DECIDING: Final = {*_KEEPING, NoteKind.UNPINNED, NoteKind.RELEASED, NoteKind.REMOVED}
 
 
 class _Copies:
