@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check chaos soak bench golden lock clean
+.PHONY: help setup demo test check chaos soak bench golden lock localstack clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ lock: ## Pin the dependencies anew, by version and hash
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --extra stack --extra dev pyproject.toml -o requirements-dev.txt
 	echo 'setuptools>=77' | $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url -c requirements-dev.txt - -o requirements-build.txt
+
+localstack: .localstack/.installed ## A strict S3 for the tests of stores, in an environment of its own (it pins boto3; needs Python 3.12)
+
+.localstack/.installed:
+	$(or $(PYTHON312),python3.12) -m venv .localstack
+	.localstack/bin/python -m pip install -q --disable-pip-version-check 'localstack-core[base-runtime]==4.13.1' 'cbor2<5.8' 'pyOpenSSL==25.3.0' service-identity
+	@touch $@
 
 clean: ## Remove the environment and all that was built (not the local stack's data: strata stack down --wipe)
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

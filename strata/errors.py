@@ -12,8 +12,10 @@ StrataError
 ├── StorageError        a store or the spool failed                         exit 7
 │   ├── StoreUnavailable    it does not answer (a retry may help)
 │   ├── StoreFull           no room left
+│   ├── StoreNotMounted     the share of a store is not there
 │   ├── ObjectNotFound      an object that must be there is not
-│   └── ObjectExists        an object would have been overwritten
+│   ├── ObjectExists        an object would have been overwritten
+│   └── ObjectLocked        an object may not be removed yet
 ├── IntegrityError      stored bytes are not what was written               exit 8
 ├── RunFailed           a backup or restore ended as FAILED                 exit 9
 ├── StageBusy           another worker holds this stage (ask again)
@@ -117,6 +119,12 @@ class StoreFull(StorageError):
     code = "store-full"
 
 
+class StoreNotMounted(StorageError):
+    """The folder of a store on a share is there, but not the share; nothing was read or written."""
+
+    code = "store-not-mounted"
+
+
 class ObjectNotFound(StorageError):
     """An object that must be there is not."""
 
@@ -127,6 +135,12 @@ class ObjectExists(StorageError):
     """An object of that name is there already; objects are never overwritten."""
 
     code = "object-exists"
+
+
+class ObjectLocked(StorageError):
+    """The store keeps an object until its lock ends; it was not removed."""
+
+    code = "object-locked"
 
 
 class IntegrityError(StrataError):

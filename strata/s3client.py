@@ -81,6 +81,7 @@ _BY_CODE: Final = {
     "NoSuchVersion": FaultKind.NO_OBJECT,
     "PreconditionFailed": FaultKind.CHANGED,
     "ConditionalRequestConflict": FaultKind.CONFLICT,
+    "NoSuchUpload": FaultKind.CHANGED,
     "InvalidRange": FaultKind.BAD_RANGE,
     "InvalidObjectState": FaultKind.ARCHIVED,
     "InsufficientStorage": FaultKind.FULL,
@@ -121,6 +122,9 @@ _HINTS: Final = {
 _HINTS_BY_CODE: Final = {
     "InvalidStorageClass": "Choose a storage class that this service has.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
+    "KMS.DisabledException": "Enable the KMS key.",
+    "KMS.KMSInvalidStateException": "The KMS key is disabled or about to be deleted: enable it.",
+    "KMS.NotFoundException": "Check the id of the KMS key, and its region.",
     "PermanentRedirect": "Set the region of the bucket.",
     "AuthorizationHeaderMalformed": "Set the region of the bucket.",
 }

@@ -29,6 +29,7 @@ from strata.errors import SettingError
 from strata.model.backup_type import BackupType
 from strata.model.tier import Tier
 from strata.sources.hot_method import HotMethod
+from strata.store_settings import StoreSettings, plain_scheme
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -40,7 +41,7 @@ _UNREADABLE: Final = "it cannot be read as a URL; in a password write / as %2F, 
 _LARGEST_PORT: Final = 65535
 
 
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """The configuration of a worker or a command. URLs that may hold a password are secrets: they are never shown."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -76,12 +77,6 @@ class Settings(BaseSettings):
     state_manager_keys: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="Keys the state manager answers for, by comma, as globs."
     )
-    local_url: str | None = Field(None, description="The LOCAL store: file:///folder.")
-    cloud_url: str | None = Field(None, description="The CLOUD store: s3://bucket/prefix. Used where LOCAL is not set.")
-    cloud_endpoint: str | None = Field(None, description="URL of the CLOUD store's S3 server; AWS where it is not set.")
-    cloud_region: str | None = Field(None, description="Region of the CLOUD store's bucket.")
-    cloud_access_key_id: str | None = Field(None, description="The CLOUD store's own access key.")
-    cloud_secret_access_key: SecretStr | None = Field(None, description="The CLOUD store's own secret key.")
     spool_url: str | None = Field(
         None, description="Sealed staging that all workers share: file:///folder or s3://bucket/prefix."
     )
@@ -214,20 +209,15 @@ class Settings(BaseSettings):
     def _warm(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_hosts(_scheme(value, "postgresql", "postgres"))
 
-    @field_validator("cold_url", "cloud_url")
+    @field_validator("cold_url")
     @classmethod
-    def _s3(cls, value: str | None) -> str | None:
-        return _plain_scheme(value, "s3")
-
-    @field_validator("local_url")
-    @classmethod
-    def _file(cls, value: str | None) -> str | None:
-        return _plain_scheme(value, "file")
+    def _cold(cls, value: str | None) -> str | None:
+        return plain_scheme(value, "s3")
 
     @field_validator("spool_url")
     @classmethod
     def _spool(cls, value: str | None) -> str | None:
-        return _plain_scheme(value, "file", "s3")
+        return plain_scheme(value, "file", "s3")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -321,13 +311,7 @@ def _in_one_sentence(error: ValidationError, file: Path) -> SettingError:
 
 
 def _scheme(value: SecretStr | None, *schemes: str) -> SecretStr | None:
-    _plain_scheme(value.get_secret_value() if value else None, *schemes)
-    return value
-
-
-def _plain_scheme(value: str | None, *schemes: str) -> str | None:
-    if value is not None and value.partition("://")[0] not in schemes:
-        raise ValueError(f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    plain_scheme(value.get_secret_value() if value else None, *schemes)
     return value
 
 
@@ -358,7 +342,7 @@ def _with_hosts(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-_PLACES: Final = ("local_url", "cloud_url", "spool_url", "cold_url")
+_PLACES: Final = ("local_url", "network_url", "cloud_url", "archive_url", "spool_url", "cold_url")
 
 
 def _place(settings: Settings, name: str) -> PurePosixPath | None:

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
-
-from pydantic import SecretStr
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock, SystemClock
+from strata.configured_stores import ConfiguredStores, Locking
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings
-from strata.storage.filesystem import FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
 
 
 class StoreWiring:
@@ -40,17 +38,33 @@ class StoreWiring:
 
     @cached_property
     def stores(self) -> dict[StorageTier, ObjectStore]:
-        """Every configured store, in the order in which they are read from; SettingError where there is none."""
-        found: dict[StorageTier, ObjectStore] = {}
-        if self.settings.local_url is not None:
-            found[StorageTier.LOCAL] = FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
-        if self.settings.cloud_url is not None:
-            found[StorageTier.CLOUD] = self._s3_store("cloud")
+        """The store of each configured storage tier, nearest first; SettingError where there is none."""
+        found = self._configured.stores()
         if not found:
             raise SettingError(
                 "no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata."
             )
         return found
+
+    @cached_property
+    def bare_stores(self) -> dict[StorageTier, ObjectStore]:
+        """The same stores without wrappers, for who wants to know at once whether one answers."""
+        return {tier: self._configured.bare(tier) for tier in self.stores}
+
+    @cached_property
+    def locking(self) -> dict[StorageTier, Locking]:
+        """The stores that refuse to remove what is locked, where the settings ask for that."""
+        return self._configured.locking()
+
+    @cached_property
+    def buckets(self) -> dict[StorageTier, S3Store]:
+        """The configured stores in S3, with the verbs that only S3 has."""
+        tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
+        return {tier: self._configured.bucket(tier) for tier in tiers if tier in self.stores}
+
+    @cached_property
+    def _configured(self) -> ConfiguredStores:
+        return ConfiguredStores(self.settings, self.clock)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -65,15 +79,3 @@ class StoreWiring:
     def metadata_of(self, tier: StorageTier) -> BackupMetadataManager:
         """The manifests of one store."""
         return BackupMetadataManager(self.stores[tier], self.keyring)
-
-    def _s3_store(self, prefix: str) -> ObjectStore:
-        from strata.storage.s3 import S3Store
-
-        return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
-
-    def _s3_options(self, prefix: str) -> dict[str, Any]:
-        names = ("endpoint", "region", "access_key_id", "secret_access_key")
-        values = {name: getattr(self.settings, f"{prefix}_{name}") for name in names}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
-        }

@@ -32,7 +32,8 @@ from strata.sources.port import (
     Session,
     StateSource,
 )
-from strata.storage.port import Buffer, GatheringWriter, ObjectInfo, ObjectStore, ObjectWriter
+from strata.storage.port import Buffer, ObjectInfo, ObjectStore
+from strata.storage.wrapped import WrappedStore
 
 _PART: Final = 1 << 16
 
@@ -257,38 +258,6 @@ class OverlookingSession:
                 yield Unchanged(claimed["namespace"][0].as_py(), claimed["key"])
 
 
-class WrappedStore:
-    """Implements ObjectStore by another; the failing stores below change one verb of it."""
-
-    def __init__(self, inner: ObjectStore) -> None:
-        self.inner = inner
-
-    @property
-    def url(self) -> str:
-        return self.inner.url
-
-    def put(self, name: str, parts: Sequence[Buffer]) -> None:
-        self.inner.put(name, parts)
-
-    def begin(self, name: str) -> ObjectWriter:
-        return GatheringWriter(self.put, name)
-
-    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        return self.inner.get(name, offset, length)
-
-    def size(self, name: str) -> int:
-        return self.inner.size(name)
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self.inner.list(prefix)
-
-    def delete(self, name: str) -> None:
-        self.inner.delete(name)
-
-    def clear(self, folder: str) -> None:
-        self.inner.clear(folder)
-
-
 class Moment(Enum):
     """When a FlakyStore fails: before it did anything, or after it did what was asked."""
 
@@ -302,7 +271,7 @@ class FlakyStore(WrappedStore):
     def __init__(self, inner: ObjectStore, fails: Iterable[int], moment: Moment = Moment.BEFORE) -> None:
         super().__init__(inner)
         self.operations = 0
-        self._fails, self._moment = frozenset(fails), moment
+        self.fails, self._moment = frozenset(fails), moment
 
     def put(self, name: str, parts: Sequence[Buffer]) -> None:
         with self._answering():
@@ -327,10 +296,10 @@ class FlakyStore(WrappedStore):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         number, self.operations = self.operations, self.operations + 1
-        if number in self._fails and self._moment is Moment.BEFORE:
+        if number in self.fails and self._moment is Moment.BEFORE:
             raise StoreUnavailable(f"{self.url} does not answer")
         yield
-        if number in self._fails and self._moment is Moment.AFTER:
+        if number in self.fails and self._moment is Moment.AFTER:
             raise StoreUnavailable(f"{self.url} did not answer in time")
 
 

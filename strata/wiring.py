@@ -15,28 +15,30 @@ from typing import TYPE_CHECKING, Any, Final
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock
+from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
-from strata.engine.creator import BackupCreator
+from strata.engine.copier import Copier
+from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
-from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
 from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
+from strata.planning.tier_strategy import Placement
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
 from strata.store_wiring import StoreWiring
 
 if TYPE_CHECKING:
@@ -47,10 +49,7 @@ _ANSWER_SECONDS: Final = 2
 
 
 class Wiring(StoreWiring):
-    """Builds each part when it is first asked for; make one after a fork, never before.
-
-    `reads` names the store that it restores from; without it that is the one which backups go to.
-    """
+    """Builds each part when it is first asked for; make one after a fork, never before."""
 
     def __init__(
         self,
@@ -58,24 +57,34 @@ class Wiring(StoreWiring):
         watcher: Watcher | None = None,
         clock: Clock | None = None,
         tell: Callable[[str], None] = lambda _: None,
-        reads: StorageTier | None = None,
     ) -> None:
         super().__init__(settings, clock, tell)
-        self._watcher, self._reads = watcher, reads
+        self._watcher = watcher
         keep_freed_memory()
 
     @cached_property
-    def store(self) -> ObjectStore:
-        """The store that backups go to and come from."""
-        return self.stores[self._reads or next(iter(self.stores))]
+    def depots(self) -> Depots:
+        """Every store with the parts that work on it."""
+        return Depots(
+            {
+                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock)
+                for tier, store in self.stores.items()
+            },
+            self.catalogue,
+        )
 
     @cached_property
     def spool(self) -> Spool:
         """Staging that all workers share."""
+        return Spool(self.spool_store, self.keyring)
+
+    @cached_property
+    def spool_store(self) -> ObjectStore:
+        """Where the spool lies."""
         url = required(self.settings.spool_url, "STRATA_SPOOL_URL", "the stages hand their work on through it")
         if url.startswith("s3://"):
-            return Spool(self._s3_store("spool"), self.keyring)
-        return Spool(FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED), self.keyring)
+            return S3Store(url, **s3_options(self.settings, "spool"))
+        return FilesystemStore(folder_of(url, "STRATA_SPOOL_URL"), Durability.CACHED)
 
     @cached_property
     def sources(self) -> dict[Tier, StateSource]:
@@ -98,7 +107,9 @@ class Wiring(StoreWiring):
         if settings.cold_url is not None:
             from strata.sources.s3_cold import S3Cold
 
-            sources[Tier.COLD] = S3Cold(settings.cold_url, threads=settings.cold_threads, **self._s3_options("cold"))
+            sources[Tier.COLD] = S3Cold(
+                settings.cold_url, threads=settings.cold_threads, **s3_options(settings, "cold")
+            )
         if (tier := settings.state_manager_tier) is not None:
             from strata.sources.state_manager import StateManagerSource
 
@@ -119,27 +130,18 @@ class Wiring(StoreWiring):
         return RedisLease(self._result_redis)
 
     @cached_property
-    def metadata(self) -> BackupMetadataManager:
-        """The manifests of the store."""
-        return BackupMetadataManager(self.store, self.keyring)
+    def copier(self) -> Copier:
+        """Copies backups from store to store."""
+        return Copier(self.depots, self.clock)
 
-    @cached_property
-    def restorer(self) -> BackupRestorer:
-        """Reads backups, and writes them back."""
-        return BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
-
-    def restorer_of(self, tier: StorageTier) -> BackupRestorer:
-        """Reads backups from one store, and writes them back."""
-        return BackupRestorer(self.stores[tier], self.metadata_of(tier), self.sources, self.keyring)
-
-    def restoring(self, tier: StorageTier) -> Wiring:
-        """The same wiring for restores in this process from one store: a machine without a spool is given one."""
+    def restoring(self) -> Wiring:
+        """The same wiring for restores in this process: a machine without a spool is given one."""
         settings = self.settings
         if not (settings.spool_url or "").startswith("file://") and not self.ledger_answers:
             folder = Path(mkdtemp(prefix="strata-spool-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             settings = settings.model_copy(update={"spool_url": folder.as_uri()})
-        return Wiring(settings, self._watcher, self.clock, self.tell, reads=tier)
+        return Wiring(settings, self._watcher, self.clock, self.tell)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -196,10 +198,9 @@ class Wiring(StoreWiring):
     def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
         settings = self.settings
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
-        stores = {StorageTier.LOCAL: settings.local_url, StorageTier.CLOUD: settings.cloud_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            stores={tier: self.store.url for tier, url in stores.items() if url is not None},
+            place=lambda _: Placement(self.depots.nearest.tier),
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,
@@ -212,10 +213,7 @@ class Wiring(StoreWiring):
             DataCollector(
                 self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
             ),
-            BackupCreator(self.spool, self.store, self.keyring, self.clock),
-            self.restorer,
-            self.metadata,
-            self.store,
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,

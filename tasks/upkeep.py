@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
 from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import wiring
@@ -18,6 +18,8 @@ def resend_stalled() -> list[str]:
         if run.kind is RunKind.BACKUP:
             plan = BackupPlan.model_validate_json(run.plan)
             canvas.backup(plan, wiring().manager.baseline_units(plan)).apply_async()
+        elif run.kind is RunKind.COPY:
+            canvas.copy(CopyPlan.model_validate_json(run.plan)).apply_async()
         else:
             canvas.restore(RestorePlan.model_validate_json(run.plan)).apply_async()
     return [run.run_id for run in runs]

@@ -85,7 +85,14 @@ WRONG = {
     "STATE_MANAGER": ["package.module", "package/module:object", "package.module:", ":object", "a:b:c", "a.b:c()"],
     "STATE_MANAGER_KEYS": [",", " , "],
     "LOCAL_URL": ["/var/lib/strata", "s3://bucket"],
+    "NETWORK_URL": ["/mnt/backups", "s3://bucket", "smb://host/share"],
     "CLOUD_URL": ["file:///x", "gs://bucket"],
+    "ARCHIVE_URL": ["file:///x", "glacier://vault"],
+    "CLOUD_LOCK": ["yes", "GOVERNANCE"],
+    "ARCHIVE_LOCK": ["legal"],
+    "LOCAL_APPEND_ONLY": ["maybe"],
+    "NETWORK_BANDWIDTH": ["0", "10MB"],
+    "STORE_THREADS": ["0", "65"],
     "SPOOL_URL": ["/tmp/spool", "redis://host"],
     "KEYRING_FILE": ["~nobody-of-that-name/keyring.json"],
     "ZSTD_LEVEL": ["0", "20", "best"],
@@ -219,7 +226,7 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         monkeypatch.setenv(PREFIX + name.upper(), f"{schemes.get(name, 'x')}://user:hunter2@host/0")
     settings = load_settings()
-    assert len(SECRETS) == 7
+    assert len(SECRETS) == 8
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "hunter2" not in shown
 
@@ -328,6 +335,9 @@ IN_EACH_OTHER = [
     {"LOCAL_URL": "file:///srv/strata", "SPOOL_URL": "file:///srv/x/../strata/sp%6Fol"},
     {"CLOUD_URL": "s3://bucket/strata", "SPOOL_URL": "s3://bucket"},
     {"COLD_URL": "s3://bucket", "CLOUD_URL": "s3://bucket/backups"},
+    {"NETWORK_URL": "file:///mnt/share", "LOCAL_URL": "file:///mnt/share/local"},
+    {"NETWORK_URL": "file:///mnt/share/x", "SPOOL_URL": "file:///mnt/share"},
+    {"CLOUD_URL": "s3://bucket/backups", "ARCHIVE_URL": "s3://bucket/backups/archive"},
     {"COLD_URL": "s3://bucket/cold/", "SPOOL_URL": "s3://bucket/cold/spool"},
 ]
 

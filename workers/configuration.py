@@ -101,6 +101,7 @@ TASK_MODULES: Final = [
         "record",
         "abandon",
         "restore",
+        "copy",
         "upkeep",
     )
 ]

@@ -21,7 +21,7 @@ MANIFESTS: Final = "manifests/"
 MANIFEST: Final = SignedForm("manifest")
 LATEST: Final = "latest"
 
-_GENERATION: Final = re.compile(rb'"generation":(\d{1,9})[,}]')
+_GENERATION: Final = re.compile(rb'"generation":(\d{1,15})[,}]')
 
 
 class ManifestStore(Protocol):
@@ -116,7 +116,6 @@ class BackupMetadataManager:
             backup_type=backup.backup_type,
             generation=backup.generation,
             created_at=backup.created_at,
-            store_url=self._store.url,
             fingerprint_key_id=backup.fingerprint_key_id,
             tiers=tuple(
                 TierSummary(

@@ -52,7 +52,7 @@ def export_command(
     wiring = Wiring(load_settings(), tell=output.note)
     found = wiring.catalogue.resolve(backup, store=store)
     tell_unable(output, found, wiring.catalogue.silent_stores)
-    manifest, restorer = found.manifest, wiring.restorer_of(found.store)
+    manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     wanted = tiers_to_restore(manifest, tuple(Tier(tier) for tier in dict.fromkeys(tiers)))
     output.note(f"Proving {manifest.backup_id}, then writing it out. The export is NOT encrypted: whoever reads it")
     output.note("reads the state. Keep it as you keep the state itself, and remove it when it has served.")

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "verify": ("strata.cli.verify", "Read a backup back from its store and prove it whole."),
     "restore": ("strata.cli.restore", "Bring a backup back."),
     "export": ("strata.cli.export", "Write a backup's state out, in the clear."),
+    "copy": ("strata.cli.copy", "Take a backup to a further store."),
     "pin": ("strata.cli.keeping", "Keep a backup until it is unpinned."),
     "unpin": ("strata.cli.keeping", "Let a pinned backup go the way of the others."),
     "hold": ("strata.cli.keeping", "Put a backup under legal hold."),
@@ -33,6 +34,8 @@ _COMMANDS: Final = {
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
     "catalogue": ("strata.cli.catalogue", "What this machine keeps of the stores' catalogues."),
     "keys": ("strata.cli.keys", "The keys that backups are sealed with."),
+    "stores": ("strata.cli.stores", "The stores where backups rest."),
+    "doctor": ("strata.cli.doctor", "Try every part of the configuration, and say what is safe there."),
     "stack": ("strata.cli.stack", "A whole stack on this machine, for trying out."),
 }
 """Each command's module, and what `strata --help` says of it."""

@@ -78,34 +78,20 @@ def restore_command(
     from strata.wiring import Wiring
 
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
-    if store is not None and not local:
-        raise click.UsageError("--store is for --local: the workers choose for themselves.")
     settings = load_settings()
     wiring = Wiring(settings, tell=output.note)
     found = wiring.catalogue.resolve(backup, store=store)
     tell_unable(output, found, wiring.catalogue.silent_stores)
     manifest = found.manifest
-    source = found.store if local else _workers_store(wiring, found)
     wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
-    _show_plan(output, settings, manifest, mode, wanted, wiring.stores[source].url)
+    _show_plan(output, settings, manifest, mode, wanted, wiring.stores[found.store].url)
     if mode != REHEARSE and not yes:
         _ask(manifest)
     run_id = new_run_id("restore", datetime.now(UTC))
     if local:
-        _here(output, wiring.restoring(source), manifest.backup_id, run_id, mode, wanted)
+        _here(output, wiring.restoring(), found, run_id, mode, wanted)
     else:
-        _through_workers(output, wiring, manifest.backup_id, run_id, mode, wanted, timeout if wait else None, wait=wait)
-
-
-def _workers_store(wiring: Wiring, found: Found) -> StorageTier:
-    """The store that the workers restore from; SettingError where it cannot give the backup."""
-    store = next(iter(wiring.stores))
-    if store not in found.stores:
-        raise SettingError(
-            f"the workers restore from {store.upper()}, which does not hold {found.manifest.backup_id}",
-            hint=f"Restore it in this process, from {found.store.upper()}: --local.",
-        )
-    return store
+        _through_workers(output, wiring, found, run_id, mode, wanted, timeout if wait else None, wait=wait)
 
 
 def _show_plan(
@@ -154,7 +140,7 @@ def _ask(manifest: BackupMetadata) -> None:
         raise Refused("nothing was restored")
 
 
-def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str, tiers: tuple[Tier, ...]) -> None:
+def _here(output: Output, wiring: Wiring, found: Found, run_id: str, mode: str, tiers: tuple[Tier, ...]) -> None:
     from strata.cli.watching import here
     from strata.engine.local import restore_here
     from strata.sources.port import RestoreMode
@@ -162,7 +148,7 @@ def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str
     manager = wiring.local_manager
 
     def work() -> Restored:
-        return restore_here(manager, backup_id, run_id, RestoreMode(mode), tiers)
+        return restore_here(manager, found.manifest.backup_id, run_id, RestoreMode(mode), tiers, found.store)
 
     _show_done(output, run_id, mode, here(output, manager, run_id, f"Restore {run_id} (in this process)", work))
 
@@ -170,7 +156,7 @@ def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str
 def _through_workers(
     output: Output,
     wiring: Wiring,
-    backup_id: str,
+    found: Found,
     run_id: str,
     mode: str,
     tiers: tuple[Tier, ...],
@@ -185,7 +171,7 @@ def _through_workers(
 
     app = sender(wiring.settings)
     check_followable(wiring, run_id)
-    enqueue_restore(app, backup_id, run_id, mode, tiers)
+    enqueue_restore(app, found.manifest.backup_id, run_id, mode, tiers, found.store)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

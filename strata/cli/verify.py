@@ -49,7 +49,7 @@ def verify_command(output: Output, backup: str, store: StorageTier | None) -> No
     wiring = Wiring(load_settings(), tell=output.note)
     found = wiring.catalogue.resolve(backup, store=store)
     tell_unable(output, found, wiring.catalogue.silent_stores)
-    manifest, restorer = found.manifest, wiring.restorer_of(found.store)
+    manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     pairs, lost = restorer.readable(manifest)
     with _shown(output, f"Verifying {manifest.backup_id} in {found.store.upper()}", len(pairs)) as report:
         damages = restorer.damaged(manifest, report)

@@ -3,6 +3,9 @@
 Crash safety: an object is written to a temporary file beside its place, synced, then linked under its name (link(2)
 fails where the name is taken, so nothing is ever overwritten), and the folder is synced. A crash leaves at most a
 temporary file, which no listing shows.
+
+On a share every verb, and every commit, first sees that the share is there: what is written into the empty folder where
+it is mounted would be on the machine's own disk, and gone from sight when the share comes back.
 """
 
 from __future__ import annotations
@@ -19,11 +22,21 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from strata.errors import ObjectExists, ObjectNotFound, SettingError, StorageError, StoreFull, StoreUnavailable
-from strata.storage.port import Buffer, ObjectInfo, checked_name
+from strata.storage.port import Buffer, ObjectInfo, ObjectWriter, checked_name
+from strata.storage.share import MARKER, Share
 
 _TEMPORARY: Final = ".tmp-"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
-_AWAY: Final = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN}
+_AWAY: Final = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EREMOTEIO,
+}
 
 
 class Durability(Enum):
@@ -35,10 +48,10 @@ class Durability(Enum):
 
 
 class FilesystemStore:
-    """Objects as files below one folder (mode 0700, files 0600)."""
+    """Objects as files below one folder (mode 0700, files 0600); on a share where one is given."""
 
-    def __init__(self, root: Path, durability: Durability = Durability.SYNCED) -> None:
-        self._root = root
+    def __init__(self, root: Path, durability: Durability = Durability.SYNCED, share: Share | None = None) -> None:
+        self._root, self._share = root, share
         self.durability = durability
 
     @property
@@ -54,7 +67,7 @@ class FilesystemStore:
         finally:
             writer.abort()
 
-    def begin(self, name: str) -> FileWriter:
+    def begin(self, name: str) -> ObjectWriter:
         path = self._path(name)
         try:
             self._make_folder(path.parent)
@@ -79,6 +92,7 @@ class FilesystemStore:
             raise self.failure("read", name, error) from None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self.require_share()
         start = self._root / prefix.rpartition("/")[0]
         try:
             for folder, _, files in os.walk(start, onerror=_raise_unless_missing):
@@ -87,6 +101,8 @@ class FilesystemStore:
                         continue
                     path = Path(folder, file)
                     name = path.relative_to(self._root).as_posix()
+                    if name == MARKER and self._share:
+                        continue
                     if name.startswith(prefix) and (status := _stat(path)):
                         yield ObjectInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
         except OSError as error:
@@ -110,8 +126,16 @@ class FilesystemStore:
         except OSError as error:
             raise self.failure("delete", folder, error) from None
 
+    def require_share(self) -> None:
+        """StoreNotMounted where the store is on a share that is not there."""
+        if self._share:
+            self._share.require()
+
     def _path(self, name: str) -> Path:
-        return self._root / checked_name(name)
+        if checked_name(name) == MARKER and self._share:
+            raise StorageError(f"{MARKER} marks the share of {self.url}, and is no object")
+        self.require_share()
+        return self._root / name
 
     def _make_folder(self, folder: Path) -> None:
         missing = []
@@ -157,6 +181,7 @@ class FileWriter:
         try:
             if synced:
                 os.fsync(self._descriptor)
+            self._store.require_share()
             os.link(self._temporary, self._path)
             self.abort()
             if synced:

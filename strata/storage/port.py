@@ -2,7 +2,8 @@
 
 Objects are written once and whole: `put` never overwrites, and a reader never sees half of one. Names are
 `/`-separated, of `[A-Za-z0-9._-]`. Objects are bounded (tens of MiB), so one is handed over as a list of buffers.
-Failures: `StoreUnavailable` (retry), `StoreFull`, `ObjectNotFound`, `ObjectExists`, `StorageError`.
+Failures: `StoreUnavailable` (retry), `StoreFull`, `ObjectNotFound`, `ObjectExists`, `StorageError`. A store that can
+keep objects from being removed is a `LockingStore` besides, and `delete` raises `ObjectLocked` there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, Protocol
 
-from strata.errors import StorageError
+from strata.errors import StorageError, StoreUnavailable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -82,6 +84,27 @@ class ObjectStore(Protocol):
         ...
 
 
+class LockMode(StrEnum):
+    """Who may still remove a locked object."""
+
+    GOVERNANCE = "governance"
+    """Only who has a special right; on a file system, root."""
+    COMPLIANCE = "compliance"
+    """Nobody, the account's owner included; where the store is a file system, as governance."""
+
+
+class LockingStore(ObjectStore, Protocol):
+    """A store that refuses to remove an object before a moment."""
+
+    def lock(self, name: str, until: datetime, mode: LockMode) -> None:
+        """Refuse to remove the object before `until`; a lock that lasts longer already stays as it is."""
+        ...
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Until when the object is locked, which may be over; None for one that never was."""
+        ...
+
+
 class GatheringWriter:
     """Implements ObjectWriter for a store that takes whole objects only: holds the parts until `commit`."""
 
@@ -97,6 +120,18 @@ class GatheringWriter:
 
     def abort(self) -> None:
         self._parts.clear()
+
+
+def holds(store: ObjectStore, name: str, data: bytes) -> bool:
+    """Whether the object is these bytes; its size counts where it cannot be read at once, as in an archive class."""
+    if store.size(name) != len(data):
+        return False
+    try:
+        return store.get(name) == data
+    except StoreUnavailable:
+        raise
+    except StorageError:
+        return True
 
 
 def checked_name(name: str) -> str:

@@ -17,8 +17,8 @@ from strata.cli.main import strata as group
 from tests.cli.conftest import Command
 
 COMMANDS = (
-    *("backup", "list", "show", "stats", "verify", "restore", "export"),
-    *("pin", "unpin", "hold", "release", "runs", "catalogue", "keys", "stack"),
+    *("backup", "list", "show", "stats", "verify", "restore", "copy", "export"),
+    *("pin", "unpin", "hold", "release", "runs", "catalogue", "keys", "stores", "doctor", "stack"),
 )
 
 

@@ -182,7 +182,7 @@ def test_stages_out_of_order_say_what_is_missing(bench: Workbench) -> None:
         (lambda: manager.encrypt(RUN, LABEL), f"compress {LABEL} is not done"),
         (lambda: manager.store(RUN, LABEL), f"encrypt {LABEL} is not done"),
         (lambda: manager.verify(RUN), "merge is not done"),
-        (lambda: manager.record(RUN), "merge is not done"),
+        (lambda: manager.record(RUN), "verify is not done"),
     ]
     manager.start(BackupType.FULL, RUN)
     for stage, sentence in stages:

@@ -109,6 +109,7 @@ _CHANGES: Final = {"unchanged": int, "changed": int, "new": int, "gone": int, "d
 _LAYER: Final = {
     "layer_id": str,
     "backup_id": str,
+    "created_at": str,
     "tier": str,
     "kind": str,
     "fingerprint_key_id": str,

@@ -190,16 +190,16 @@ class Both:
         self.store, self.keyring = store, keyring
         self.wiring = Wiring(Settings(local_url=store.as_uri(), spool_url=spool.as_uri(), keyring_file=keyring))
         self.reader = Reader(store, keyring)
-        self._verifier = self.wiring.restorer.verifier(self.manifest())
+        self._verifier = self.wiring.depots.nearest.restorer.verifier(self.manifest())
         self._said = self.reader.manifest(BACKUP_ID)
         refs = (ref for backup_id in BACKUPS for ref in self.manifest(backup_id).layers)
         self.refs = {ref.layer_id: ref for ref in refs}
-        catalog = LayerCatalog(self.wiring.store)
+        catalog = LayerCatalog(self.wiring.depots.nearest.store)
         self.layers = {layer_id: catalog.load(ref) for layer_id, ref in self.refs.items()}
 
     def manifest(self, backup_id: str = BACKUP_ID) -> BackupMetadata:
         """The manifest of a golden backup."""
-        return self.wiring.metadata.load(backup_id)
+        return self.wiring.depots.nearest.metadata.load(backup_id)
 
     def stored(self, name: str) -> tuple[str, StoredObject]:
         """What its layer's document says of an object, and the layer."""
@@ -214,7 +214,7 @@ class Both:
         """Assert that both refuse a layer's document, and say its name; and why."""
         name = layer_document_name(ref.layer_id)
         with pytest.raises(StrataError, match=why) as said:
-            LayerCatalog(self.wiring.store).load(ref)
+            LayerCatalog(self.wiring.depots.nearest.store).load(ref)
         assert name in said.value.sentence
         with pytest.raises(Refused, match=f"{name}.*{other_why}"):
             self.reader.layer(ref.model_dump(mode="json"))
@@ -223,7 +223,7 @@ class Both:
         """Assert that neither reads a backup to its end, and that both say the name of what is in the way."""
         manifest = self.manifest(backup_id)
         with pytest.raises(StrataError, match=name):
-            self.wiring.restorer.verify(manifest, tuple(Tier), lambda _: None)
+            self.wiring.depots.nearest.restorer.verify(manifest, tuple(Tier), lambda _: None)
         with pytest.raises(Refused, match=name):
             list(self.reader.records(self.reader.manifest(backup_id)))
 
@@ -273,7 +273,7 @@ class Both:
         `left_over` stands behind the block table, `marked` is a byte of the header to be 1.
         """
         layer_id, stored = self.stored(name)
-        reader = LayerReader(self.wiring.store, self.wiring.keyring)
+        reader = LayerReader(self.wiring.depots.nearest.store, self.wiring.keyring)
         opened = reader.open(layer_id, stored)
         header = bytearray((self.store / name).read_bytes()[:200])
         if marked is not None:
@@ -288,7 +288,7 @@ class Both:
 
     def refuse_manifest(self) -> None:
         """Assert that both refuse the manifest, and say its name."""
-        good, bad = self.wiring.metadata.history()
+        good, bad = self.wiring.depots.nearest.metadata.history()
         assert [one.name for one in bad] == [MANIFEST]
         assert [one.backup_id for one in good] == BACKUPS[:0:-1]
         with pytest.raises(Refused, match=MANIFEST):
@@ -361,7 +361,7 @@ def test_the_second_reader_finds_what_was_backed_up(
 @pytest.mark.parametrize("backup_id", BACKUPS)
 def test_strata_verifies_the_golden_store(both: Both, expected: dict[str, list[Listed]], backup_id: str) -> None:
     """Every object of a released version is still proved."""
-    verified = both.wiring.restorer.verify(both.manifest(backup_id), tuple(Tier), lambda _: None)
+    verified = both.wiring.depots.nearest.restorer.verify(both.manifest(backup_id), tuple(Tier), lambda _: None)
     assert verified.records == len(expected[backup_id])
     if backup_id == BACKUP_ID:
         assert verified.objects == sum(BACKUP_ID in name for name in OBJECTS)
@@ -409,7 +409,7 @@ def test_strata_restores_what_was_backed_up(folder: Path, expected: dict[str, li
 def test_both_readers_agree_on_the_details(both: Both, backup_id: str) -> None:
     """What describes the sources is the same to both, tables and all."""
     mine = both.reader.details(both.reader.manifest(backup_id))
-    assert mine == both.wiring.restorer.details(both.manifest(backup_id))
+    assert mine == both.wiring.depots.nearest.restorer.details(both.manifest(backup_id))
     if backup_id != SNAPSHOT:
         assert [table["copied"] for table in mine["warm"]["tables"]] == [["line"], ["name", "id", "body", "raw"]]
 
@@ -599,7 +599,7 @@ def test_a_manifest_under_another_name_is_refused_by_name(both: Both) -> None:
     other = "20250102-030405-full-000000"
     (both.store / MANIFEST).rename(both.store / manifest_name(other))
     with pytest.raises(IntegrityError, match=other):
-        both.wiring.metadata.load(other)
+        both.wiring.depots.nearest.metadata.load(other)
     with pytest.raises(Refused, match=other):
         both.reader.manifest(other)
 
@@ -717,7 +717,7 @@ def test_a_signature_of_something_else_makes_no_manifest(both: Both) -> None:
 def test_details_are_one_document_of_this_backup(both: Both, kind: int, owner: str, blocks: int) -> None:
     """Whatever else is sealed with the backup's key is not taken for them."""
     manifest = both.manifest()
-    document = json.dumps(both.wiring.restorer.details(manifest)).encode()
+    document = json.dumps(both.wiring.depots.nearest.restorer.details(manifest)).encode()
     header = bytearray(base64.b64decode(manifest.details)[:200])
     header[10], header[132:196] = kind, owner.encode().ljust(64, b"\0")
     secret = both.wiring.keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key)).secret
@@ -726,7 +726,7 @@ def test_details_are_one_document_of_this_backup(both: Both, kind: int, owner: s
     with pytest.raises(Refused, match=MANIFEST):
         both.reader.details(both.reader.manifest(BACKUP_ID))
     with pytest.raises(IntegrityError, match=BACKUP_ID):
-        both.wiring.restorer.details(both.manifest())
+        both.wiring.depots.nearest.restorer.details(both.manifest())
 
 
 def test_a_fingerprint_key_that_the_keyring_lacks_is_refused(both: Both) -> None:
@@ -739,7 +739,7 @@ def test_a_fingerprint_key_that_the_keyring_lacks_is_refused(both: Both) -> None
     with pytest.raises(Refused, match=MANIFEST):
         list(reader.records(reader.manifest(BACKUP_ID)))
     with pytest.raises(KeyringError):
-        Wiring(both.wiring.settings).restorer.verifier(both.manifest())
+        Wiring(both.wiring.settings).depots.nearest.restorer.verifier(both.manifest())
 
 
 def test_what_is_sealed_anew_and_holds_the_same_is_believed(both: Both) -> None:
@@ -814,7 +814,7 @@ def test_a_chunk_index_that_does_not_add_up_to_the_packs_is_refused(both: Both) 
     """Even where its own proof is good and the manifest is signed anew."""
     _, stored = both.stored(CHUNK_INDEX)
     forged = both.resealed(CHUNK_INDEX, _reversed("pack", "block"))
-    reader = LayerReader(both.wiring.store, both.wiring.keyring)
+    reader = LayerReader(both.wiring.depots.nearest.store, both.wiring.keyring)
     places = index_places(reader.rows(forged, reader.open(both.stored(CHUNK_INDEX)[0], forged), 0))
     proof = Prover(derive(both.secret, b"proof")).proof(CHUNK_INDEX, places_checksum(places))
     _record_anew(both, stored, forged.model_copy(update={"proof": proof}))
@@ -871,7 +871,7 @@ def _as_listed(record: second_reader.Record) -> Listed:
 
 def _read_by_strata(both: Both, backup_id: str = BACKUP_ID) -> Iterator[Listed]:
     for tier in Tier:
-        for item in both.wiring.restorer.items(both.manifest(backup_id), tier):
+        for item in both.wiring.depots.nearest.restorer.items(both.manifest(backup_id), tier):
             if isinstance(item, LargeValue):
                 yield _one(tier, vars(item) | {"value": b"".join(item.parts)})
             else:
@@ -929,7 +929,7 @@ def _record_anew(both: Both, was: StoredObject, forged: StoredObject) -> None:
     layer_id, _ = both.stored(was.name)
     layer, ref = both.layers[layer_id], both.refs[layer_id]
     objects = tuple(forged if one.name == was.name else one for one in layer.objects)
-    catalog = LayerCatalog(both.wiring.store)
+    catalog = LayerCatalog(both.wiring.depots.nearest.store)
     changed: Layer = layer.model_copy(update={"objects": objects})
     (both.store / layer_document_name(layer_id)).unlink()
     catalog.save(changed)

@@ -1,37 +1,81 @@
-"""What every store promises, tried on each of them: folders, and S3 on two services of different strictness."""
+"""What every store promises, tried on each of them: memory, folders, a share, S3 on services of different strictness.
+
+The wrappers stand before a store in memory, and promise the same.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from strata.errors import ObjectExists, ObjectNotFound, StorageError
+from strata.clock import SystemClock
+from strata.errors import ObjectExists, ObjectLocked, ObjectNotFound, StorageError
 from strata.s3client import S3Access, make_client
+from strata.storage.append_only import AppendOnlyStore
+from strata.storage.attributes import set_immutable
 from strata.storage.filesystem import Durability, FilesystemStore
-from strata.storage.port import ObjectStore
+from strata.storage.memory import MemoryStore
+from strata.storage.metered import MeteredStore
+from strata.storage.port import LockingStore, LockMode, ObjectStore
+from strata.storage.retrying import RetryingStore
 from strata.storage.s3 import S3Store
+from strata.storage.share import Share
+from strata.storage.throttled import Bandwidth, ThrottledStore
+from tests.storage.buckets import new_store
 from workers.local_stack.servers import S3Server
 
-EXCLUSIVE = ["folder-synced", "folder-cached", "s3-moto"]
+
+def _shared(folder: Path) -> Share:
+    folder.mkdir()
+    share = Share(folder)
+    share.set_up(datetime.now(UTC))
+    return share
+
+
+IN_FOLDERS: dict[str, Callable[[Path], ObjectStore]] = {
+    "folder-synced": FilesystemStore,
+    "folder-cached": lambda folder: FilesystemStore(folder, Durability.CACHED),
+    "folder-append-only": lambda folder: AppendOnlyStore(folder, SystemClock()),
+    "share": lambda folder: FilesystemStore(folder, share=_shared(folder)),
+    "share-append-only": lambda folder: AppendOnlyStore(folder, SystemClock(), _shared(folder)),
+}
+IN_MEMORY: dict[str, Callable[[], ObjectStore]] = {
+    "memory": MemoryStore,
+    "retrying": lambda: RetryingStore(MemoryStore()),
+    "metered": lambda: MeteredStore(MemoryStore(), SystemClock()),
+    "throttled": lambda: ThrottledStore(MemoryStore(), Bandwidth(1e12, SystemClock())),
+}
+EXCLUSIVE = [*IN_FOLDERS, *IN_MEMORY, "s3-moto", "s3-strict"]
 """Stores of which one of several racing writers wins."""
+LOCKING = ["folder-append-only", "share-append-only", "memory", "s3-moto-locked", "s3-strict-locked"]
+"""Stores that refuse to remove what is locked."""
+
+
+@pytest.fixture(autouse=True)
+def _thawed(tmp_path: Path) -> Iterator[None]:
+    """Files that were made immutable can be removed when the test is over."""
+    yield
+    for path in files(tmp_path):
+        set_immutable(path, False)
 
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of the kind that the parameter names."""
     kind: str = request.param
-    if kind == "folder-synced":
-        return FilesystemStore(tmp_path / "store")
-    if kind == "folder-cached":
-        return FilesystemStore(tmp_path / "store", Durability.CACHED)
-    if kind == "s3-moto":
-        url = f"s3://{request.getfixturevalue('moto_bucket')}/backups/one"
-        endpoint = request.getfixturevalue("moto_endpoint")
-        return S3Store(url, endpoint=endpoint, access_key_id="test", secret_access_key="test")  # noqa: S106 - moto asks for none
+    if kind in IN_FOLDERS:
+        return IN_FOLDERS[kind](tmp_path / "store")
+    if kind in IN_MEMORY:
+        return IN_MEMORY[kind]()
+    if kind.startswith(("s3-moto", "s3-strict")):
+        endpoint = f"{kind.split('-')[1]}_endpoint"
+        return new_store(request.getfixturevalue(endpoint), locks=kind.endswith("-locked"))
     server: S3Server = request.getfixturevalue("s3_server")
     bucket = f"contract-{os.urandom(4).hex()}"
     make_client(S3Access(server.endpoint, server.access_key, server.secret_key), 1).create_bucket(Bucket=bucket)
@@ -43,9 +87,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     )
 
 
-every_store = pytest.mark.parametrize("store", [*EXCLUSIVE, "s3-rclone"], indirect=True)
+every_store = pytest.mark.parametrize(
+    "store", [*EXCLUSIVE, "s3-rclone", "s3-moto-locked", "s3-strict-locked"], indirect=True
+)
 exclusive_store = pytest.mark.parametrize("store", EXCLUSIVE, indirect=True)
-in_folders = pytest.mark.parametrize("store", EXCLUSIVE[:2], indirect=True)
+in_folders = pytest.mark.parametrize("store", IN_FOLDERS, indirect=True)
+locking_store = pytest.mark.parametrize("store", LOCKING, indirect=True)
 
 
 def names(store: ObjectStore, prefix: str = "") -> list[str]:
@@ -54,7 +101,7 @@ def names(store: ObjectStore, prefix: str = "") -> list[str]:
 
 def files(folder: Path) -> list[Path]:
     """The files that stores in a folder have, temporary ones included."""
-    return sorted(path for path in (folder / "store").rglob("*") if path.is_file())
+    return sorted(path for path in (folder / "store").rglob("*") if path.is_file() and path.name != "strata-store.json")
 
 
 @every_store
@@ -280,3 +327,66 @@ def test_a_bad_name_is_refused(store: ObjectStore) -> None:
         with pytest.raises(StorageError, match="not a valid object name"):
             store.begin(name)
     assert names(store) == []
+
+
+@locking_store
+def test_a_locked_object_is_not_removed_before_its_time(store: LockingStore) -> None:
+    """Neither by its name nor with its folder; it can still be read, and its neighbours can go."""
+    store.put("layers/x/0.seg", [b"kept"])
+    store.put("layers/x/1.seg", [b"free"])
+    assert store.locked_until("layers/x/0.seg") is None
+    until = datetime.now(UTC) + timedelta(hours=1)
+    store.lock("layers/x/0.seg", until, LockMode.GOVERNANCE)
+    for remove in (store.delete, lambda _: store.clear("layers/x")):
+        with pytest.raises(ObjectLocked, match=rf"keeps layers/x/0\.seg until {until:%Y-%m-%d}"):
+            remove("layers/x/0.seg")
+    assert store.get("layers/x/0.seg") == b"kept"
+    store.delete("layers/x/1.seg")
+    assert names(store) == ["layers/x/0.seg"]
+
+
+@locking_store
+def test_a_lock_is_only_ever_extended(store: LockingStore) -> None:
+    """An earlier end changes nothing, a later one holds from then on; whole seconds at least."""
+    store.put("one", [b"1"])
+    first, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (2, 3))
+    for asked, expected in ((first, first), (first - timedelta(hours=1), first), (later, later)):
+        store.lock("one", asked, LockMode.GOVERNANCE)
+        found = store.locked_until("one")
+        assert found
+        assert timedelta(0) <= found - expected <= timedelta(seconds=1)
+
+
+@locking_store
+def test_a_lock_that_is_over_lets_go(store: LockingStore) -> None:
+    """What was locked until now can be removed, and the name can be used again."""
+    store.put("one", [b"1"])
+    store.lock("one", datetime.now(UTC) + timedelta(seconds=1), LockMode.GOVERNANCE)
+    while (store.locked_until("one") or datetime.max.replace(tzinfo=UTC)) > datetime.now(UTC):
+        os.sched_yield()
+    store.delete("one")
+    assert names(store) == []
+    store.put("one", [b"2"])
+    assert store.get("one") == b"2"
+    assert store.locked_until("one") is None
+
+
+@locking_store
+def test_a_missing_object_cannot_be_locked(store: LockingStore) -> None:
+    """There is nothing to keep, and nothing to tell of it."""
+    with pytest.raises(ObjectNotFound):
+        store.lock("nothing", datetime.now(UTC) + timedelta(hours=1), LockMode.GOVERNANCE)
+    with pytest.raises(ObjectNotFound):
+        store.locked_until("nothing")
+
+
+@every_store
+def test_a_large_object_is_one_object(store: ObjectStore) -> None:
+    """One that goes in several parts is refused where its name is taken, and comes back byte for byte."""
+    block = os.urandom(1 << 20)
+    store.put("chunks/x-000000.pack", [block] * 33 + [b"end"])
+    with pytest.raises(ObjectExists, match=re.escape("chunks/x-000000.pack")):
+        store.put("chunks/x-000000.pack", [block] * 33)
+    assert store.size("chunks/x-000000.pack") == (33 << 20) + 3
+    assert store.get("chunks/x-000000.pack", 32 << 20) == block + b"end"
+    assert store.get("chunks/x-000000.pack") == block * 33 + b"end"
