@@ -101,15 +101,16 @@ def _manifests() -> Iterator[BackupMetadata]:
         backup_id = f"{made:%Y%m%d-%H%M%S}-{kind}-{random.randrange(16**6):06x}"
         for tier in Tier:
             below = stacks[tier] if len(stacks[tier]) < _DEPTH else ()
-            stacks[tier] = (*below, _layer(backup_id, tier, LayerKind.DELTA if below else LayerKind.BASE))
+            stacks[tier] = (*below, _layer(backup_id, made, tier, LayerKind.DELTA if below else LayerKind.BASE))
         yield _manifest(backup_id, kind, made, number, parent, stacks)
         parent = backup_id
 
 
-def _layer(backup_id: str, tier: Tier, kind: LayerKind) -> LayerRef:
+def _layer(backup_id: str, made: datetime, tier: Tier, kind: LayerKind) -> LayerRef:
     return LayerRef(
         layer_id=f"{backup_id}-{tier}",
         backup_id=backup_id,
+        created_at=made,
         tier=tier,
         kind=kind,
         fingerprint_key_id="f-0123456789ab",

@@ -19,7 +19,7 @@ from strata.model.manifest import manifest_name
 from strata.model.tier import StorageTier
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore
-from strata.testing import WrappedStore
+from strata.storage.wrapped import WrappedStore
 from tests.catalog.test_metadata import NOW, a_manifest
 
 LOCAL = StorageTier.LOCAL

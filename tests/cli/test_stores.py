@@ -121,13 +121,6 @@ def test_a_copy_is_chosen_by_its_store(strata: Command, backup_id: str, two_stor
     assert strata("list", "--status", "damaged").out.count("damaged") == 1
 
 
-def test_store_is_for_restores_in_this_process(strata: Command, backup_id: str) -> None:
-    """The workers choose for themselves: that is said before anything is done."""
-    said = strata("restore", backup_id, "--yes", "--store", "cloud")
-    assert said.code == 2
-    assert "--local" in said.err
-
-
 def test_verify_notes_what_it_found_and_show_tells_it(strata: Command, backup_id: str) -> None:
     """The copy's proof is as of now; pins and holds are told with their reasons, in every store."""
     assert strata("verify", backup_id, "--store", "cloud").code == 0

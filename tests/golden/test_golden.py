@@ -36,7 +36,7 @@ from strata.model.backup_type import BackupType
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.record import LargeValue
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
@@ -566,7 +566,7 @@ def test_notes_are_read_as_they_were_written(both: Both) -> None:
     """Both read the proof and the two pins of one second, and refuse one that was edited or lies elsewhere."""
     paths = sorted((both.store / "notes" / BACKUP_ID).iterdir())
     names = [path.relative_to(both.store).as_posix() for path in paths]
-    book = NoteBook(both.wiring.store, both.wiring.keyring)
+    book = NoteBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
     notes = [both.reader.note(name) for name in names]
     assert [note["kind"] for note in notes] == ["pinned", "pinned", "verified"]
     assert {note["body"].get("reason") for note in notes} == {"audit of \u00e9t\u00e9", "audit of autumn", None}
@@ -583,7 +583,7 @@ def test_notes_are_read_as_they_were_written(both: Both) -> None:
 
 def test_a_failed_run_is_read_as_it_was_written(both: Both) -> None:
     """Both read when it failed and why, and refuse one under another name."""
-    book = RunBook(both.wiring.store, both.wiring.keyring)
+    book = RunBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
     (run,) = book.all()
     said = both.reader.failed_run(FAILED)
     assert (said.pop("reason"), said) == (REASON, run.model_dump(mode="json"))
