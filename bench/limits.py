@@ -19,6 +19,8 @@ LIMITS: Final[dict[str, float]] = {
     "worker process, peak MB": 350,
     "list of 10,000 backups, warm cache, s": 1.0,
     "list of 10,000 backups, cold from S3, s": 30.0,
+    "prune plan of 10,000 manifests, s": 10,
+    "prune plan of 10,000 manifests, peak MB": 500,
 }
 """The most that each may come to."""
 

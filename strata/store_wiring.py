@@ -15,6 +15,9 @@ from strata.clock import Clock, SystemClock
 from strata.configured_stores import ConfiguredStores, Locking
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
+from strata.planning.policy import Promises
+from strata.planning.tables import copy_rule
+from strata.planning.tier_strategy import TierStrategy
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings
 from strata.storage.port import ObjectStore
@@ -61,6 +64,17 @@ class StoreWiring:
         """The configured stores in S3, with the verbs that only S3 has."""
         tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
         return {tier: self._configured.bucket(tier) for tier in tiers if tier in self.stores}
+
+    @cached_property
+    def strategy(self) -> TierStrategy:
+        """Where backups go."""
+        return TierStrategy(self.stores, self.settings.placement, self.settings.archive_after_days)
+
+    @cached_property
+    def promises(self) -> Promises:
+        """What is promised about backups."""
+        locking = frozenset(self.locking)
+        return Promises(self.settings.promised, copy_rule(self.settings.copy_rule), locking=locking)
 
     @cached_property
     def _configured(self) -> ConfiguredStores:

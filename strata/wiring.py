@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
@@ -26,14 +27,17 @@ from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
+from strata.engine.prune_runs import PruneRuns
+from strata.engine.pruner import Pruner, Rules
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
-from strata.engine.upkeep import Upkeep
+from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
-from strata.planning.tier_strategy import Placement
+from strata.planning.prune import PruneRules
+from strata.planning.retention import RetentionService
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
@@ -156,7 +160,30 @@ class Wiring(StoreWiring):
     @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
-        return Upkeep(self.manager, self.spool, self.clock)
+        tidied = [store for store in self.bare_stores.values() if isinstance(store, Tidied)]
+        return Upkeep(self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied)
+
+    @cached_property
+    def prunes(self) -> PruneRuns:
+        """Prunes through the workers."""
+        return PruneRuns(self.manager, self._pruner)
+
+    @cached_property
+    def local_prunes(self) -> PruneRuns:
+        """Prunes in this process."""
+        return PruneRuns(self.local_manager, self._pruner)
+
+    @cached_property
+    def retention(self) -> RetentionService:
+        """Which backups are kept."""
+        return RetentionService(self.settings.retention_days, self.settings.keep)
+
+    @cached_property
+    def _pruner(self) -> Pruner:
+        """It reads the catalogue from the stores alone, whatever is kept of it here."""
+        grace = timedelta(hours=self.settings.prune_grace_hours)
+        rules = Rules(self.retention, self.strategy, PruneRules(grace))
+        return Pruner(self.depots, Catalogue(self.stores, self.keyring), rules, self.clock)
 
     @cached_property
     def ledger_answers(self) -> bool:
@@ -200,7 +227,7 @@ class Wiring(StoreWiring):
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            place=lambda _: Placement(self.depots.nearest.tier),
+            place=self.strategy.place,
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,

@@ -22,6 +22,10 @@
         finish_copy                                         the manifest last
     whatever fails, once: abandon
 
+    prune
+      chain: mark -> sweep_store, one for each store -> finish
+    whatever fails, once: abandon
+
 Always a flat chord, never one in a header (a member that fails there hangs the outer one for ever), never a bare
 group. Signatures are immutable: ids travel, results stay in the ledger.
 """
@@ -35,7 +39,7 @@ from typing import Any
 from celery import chain, chord
 
 from strata.model.backup_type import RULES, Manner
-from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.ticket import Merged, Unit
 from strata.model.tier import Tier
 from tasks.abandon import abandon
@@ -117,6 +121,15 @@ def copy(plan: CopyPlan) -> Any:
         for part in plan.parts
     ]
     return chord(header, finish).on_error(_abandoning(run_id))
+
+
+def prune(order: PruneOrder) -> Any:
+    """Mark, then one store after the other."""
+    from tasks.prune import finish, mark, sweep_store
+
+    run_id = order.prune_id
+    sweeps = [read_as(sweep_store, run_id, tier.value, shown=tier.value) for tier in order.stores]
+    return chain(read_as(mark, run_id), *sweeps, read_as(finish, run_id)).on_error(_abandoning(run_id))
 
 
 def lane_of(plan: BackupPlan) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
+PRUNE: Final = "tasks.upkeep.prune"
 COPY_BACKUP: Final = "tasks.copy.copy_backup"
 
 EMERGENCY: Final = "strata.emergency"
@@ -100,6 +101,11 @@ def enqueue_copy(
     """Ask for a copy of a backup (its full id) in another store under this run id."""
     arguments = {"backup_id": backup_id, "to": target.value, "copy_id": run_id, "source": source and source.value}
     _send(app, COPY_BACKUP, run_id, arguments)
+
+
+def enqueue_prune(app: Celery, run_id: str) -> None:
+    """Ask for a prune under this run id."""
+    _send(app, PRUNE, run_id, {"run_id": run_id})
 
 
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:

@@ -102,6 +102,7 @@ TASK_MODULES: Final = [
         "abandon",
         "restore",
         "copy",
+        "prune",
         "upkeep",
     )
 ]

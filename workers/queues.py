@@ -39,6 +39,7 @@ ROUTES: Final = {
     "tasks.store.*": {"queue": STORE, "routing_key": STORE},
     "tasks.copy.copy_backup": {"queue": CONTROL, "routing_key": CONTROL},
     "tasks.copy.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.prune.*": {"queue": STORE, "routing_key": STORE},
     "tasks.verify.*": {"queue": STORE, "routing_key": STORE},
     "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
 }

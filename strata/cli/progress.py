@@ -12,7 +12,7 @@ from typing import Final
 
 from strata.catalog.ledger import Ledger
 from strata.cli.output import size
-from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import Progress, Run, RunKind, Stage, StageRow
 from strata.model.ticket import Collected, Merged, Verified
 
@@ -53,7 +53,12 @@ class Sight:
         """The run's stages, in their order; none where it was refused."""
         if not self.run.plan:
             return []
-        lines = {RunKind.BACKUP: _backup_lines, RunKind.RESTORE: _restore_lines, RunKind.COPY: _copy_lines}
+        lines = {
+            RunKind.BACKUP: _backup_lines,
+            RunKind.RESTORE: _restore_lines,
+            RunKind.COPY: _copy_lines,
+            RunKind.PRUNE: _prune_lines,
+        }
         return list(lines[self.run.kind](self))
 
     def of(self, stage: Stage, unit: str | None = None) -> list[StageRow]:
@@ -125,6 +130,15 @@ def _copy_lines(sight: Sight) -> Iterator[Line]:
         state = LineState.DONE if len(done) == len(plan.parts) else LineState.WORKING if rows else LineState.WAITING
         yield Line(f"copy to {plan.target}", state, detail, _span(rows), _share(objects, plan.objects))
     yield _line(Stage.COMMIT, sight.of(Stage.COMMIT))
+
+
+def _prune_lines(sight: Sight) -> Iterator[Line]:
+    yield _line(Stage.MARK, sight.of(Stage.MARK))
+    for tier in PruneOrder.model_validate_json(sight.run.plan).stores:
+        told = sight.told(Stage.SWEEP, tier)
+        detail = f"{told.objects} of {told.total} objects, {size(told.bytes)}" if told.total else ""
+        yield _line(f"{Stage.SWEEP} {tier}", sight.of(Stage.SWEEP, tier), detail, _share(told.objects, told.total))
+    yield _line(Stage.FINISH, sight.of(Stage.FINISH))
 
 
 def _collect_line(sight: Sight, tier: str) -> Line:

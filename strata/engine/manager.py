@@ -115,9 +115,9 @@ class BackupManager:
                 if fence is not None:
                     self.lease.release(fence)
                 raise
-            self._refuse(run_id, RunKind.BACKUP, fence, error)
+            self.refuse(run_id, RunKind.BACKUP, fence, error)
             raise
-        return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
+        return self._plan_of(self.begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
 
     def plan(self, run_id: str) -> BackupPlan:
         """The plan of a backup under way."""
@@ -185,7 +185,7 @@ class BackupManager:
     def encrypt(self, run_id: str, label: str) -> Sealed:
         """Encrypt one unit; its compressed bytes leave the spool."""
         plan = self.plan(run_id)
-        compressed = Compressed.model_validate_json(self._result(run_id, Stage.COMPRESS, label))
+        compressed = Compressed.model_validate_json(self.result(run_id, Stage.COMPRESS, label))
         sealed = self.runner.run(
             run_id,
             Stage.ENCRYPT,
@@ -199,7 +199,7 @@ class BackupManager:
     def store(self, run_id: str, label: str) -> Stored:
         """Put one unit into the store; it leaves the spool."""
         creator = self._creator(self.plan(run_id))
-        sealed = Sealed.model_validate_json(self._result(run_id, Stage.ENCRYPT, label))
+        sealed = Sealed.model_validate_json(self.result(run_id, Stage.ENCRYPT, label))
         stored = self.runner.run(run_id, Stage.STORE, label, Stored, lambda _: creator.store(sealed))
         self._spool.delete([sealed.name])
         return stored
@@ -218,7 +218,7 @@ class BackupManager:
     def record(self, run_id: str) -> Recorded:
         """Write the manifest, last of all: now the backup exists. Then end the run and tidy."""
         recorded = self.runner.run(run_id, Stage.RECORD, "", Recorded, lambda attempt: self._commit(run_id, attempt))
-        self._close(run_id, RunState.DONE)
+        self.close(run_id, RunState.DONE)
         return recorded
 
     # --- a restore ------------------------------------------------------------------------------------------------
@@ -249,9 +249,9 @@ class BackupManager:
             )
             fence = self.lease.acquire(run_id, who())
         except StrataError as error:
-            self._refuse(run_id, RunKind.RESTORE, fence, error)
+            self.refuse(run_id, RunKind.RESTORE, fence, error)
             raise
-        return self._restore_plan_of(self._begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
+        return self._restore_plan_of(self.begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""
@@ -266,7 +266,7 @@ class BackupManager:
     def apply(self, run_id: str, tier: Tier) -> Applied:
         """Write one tier back."""
         plan = self.restore_plan(run_id)
-        self._result(run_id, Stage.CHECK, "")
+        self.result(run_id, Stage.CHECK, "")
         restorer = self._reading(plan)
         return self.runner.run(run_id, Stage.APPLY, tier, Applied, lambda attempt: restorer.apply(plan, tier, attempt))
 
@@ -275,13 +275,13 @@ class BackupManager:
         plan = self.restore_plan(run_id)
 
         def work(_: Attempt) -> Restored:
-            tiers = [self._result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
+            tiers = [self.result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
             return Restored(
                 backup_id=plan.backup_id, tiers=tuple(Applied.model_validate_json(result) for result in tiers)
             )
 
         restored = self.runner.run(run_id, Stage.FINISH, "", Restored, work)
-        self._close(run_id, RunState.DONE)
+        self.close(run_id, RunState.DONE)
         return restored
 
     def _reading(self, plan: RestorePlan) -> BackupRestorer:
@@ -300,9 +300,9 @@ class BackupManager:
             plan = self._copier.plan(checked_run_id(run_id), backup_id, target, source)
             self._copier.announce(plan)
         except StrataError as error:
-            self._refuse(run_id, RunKind.COPY, None, error)
+            self.refuse(run_id, RunKind.COPY, None, error)
             raise
-        return self._copy_plan_of(self._begin(run_id, RunKind.COPY, plan.model_dump_json(), None))
+        return self._copy_plan_of(self.begin(run_id, RunKind.COPY, plan.model_dump_json(), None))
 
     def copy_plan(self, run_id: str) -> CopyPlan:
         """The plan of a copy under way."""
@@ -321,11 +321,11 @@ class BackupManager:
         plan = self.copy_plan(run_id)
 
         def work(_: Attempt) -> CopyMade:
-            parts = [self._result(run_id, Stage.COPY, f"{part.number}") for part in plan.parts]
+            parts = [self.result(run_id, Stage.COPY, f"{part.number}") for part in plan.parts]
             return self._copier.finish(plan, [Copied.model_validate_json(part) for part in parts])
 
         made = self.runner.run(run_id, Stage.COMMIT, "", CopyMade, work)
-        self._close(run_id, RunState.DONE)
+        self.close(run_id, RunState.DONE)
         return made
 
     # --- any run --------------------------------------------------------------------------------------------------
@@ -337,9 +337,10 @@ class BackupManager:
             return
         noted = self.ledger.failure(run_id)
         code = self.ledger.failure_code(run_id) if noted else ""
-        self._close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
+        self.close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
 
-    def _close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
+    def close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
+        """End a run, give its lease back and tidy after it."""
         ended = self.ledger.end(run_id, state, reason, code)
         run = self._run(run_id)
         if run.state.final:
@@ -360,13 +361,13 @@ class BackupManager:
 
     def _baselined(self, plan: BackupPlan) -> dict[Tier, Baselined]:
         wanted = [part.tier for part in plan.included if part.parent]
-        results = {tier: self._result(plan.backup_id, Stage.BASELINE, tier) for tier in wanted}
+        results = {tier: self.result(plan.backup_id, Stage.BASELINE, tier) for tier in wanted}
         return {tier: Baselined.model_validate_json(result) for tier, result in results.items()}
 
     def _chunks(self, plan: BackupPlan) -> KnownChunks | None:
         if CHUNKS not in self.baseline_units(plan):
             return None
-        return KnownChunks.model_validate_json(self._result(plan.backup_id, Stage.BASELINE, CHUNKS))
+        return KnownChunks.model_validate_json(self.result(plan.backup_id, Stage.BASELINE, CHUNKS))
 
     def _plan_of(self, run: Run) -> BackupPlan:
         plan = BackupPlan.model_validate_json(run.plan or self._raise_ended(run))
@@ -388,7 +389,7 @@ class BackupManager:
 
     def _commit(self, run_id: str, attempt: Attempt) -> Recorded:
         plan = self.plan(run_id)
-        self._result(run_id, Stage.VERIFY, "")
+        self.result(run_id, Stage.VERIFY, "")
         seconds = stage_seconds(self.ledger.rows(run_id))
         self._recorder(plan).commit(self._collected(plan), seconds, attempt)
         return Recorded(backup_id=run_id)
@@ -404,12 +405,13 @@ class BackupManager:
         return collected
 
     def _merged(self, run_id: str) -> Merged:
-        return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))
+        return Merged.model_validate_json(self.result(run_id, Stage.MERGE, ""))
 
     def _stored(self, run_id: str) -> list[Stored]:
         return [Stored.model_validate_json(result) for result in self.ledger.results(run_id, Stage.STORE).values()]
 
-    def _result(self, run_id: str, stage: Stage, unit: str) -> str:
+    def result(self, run_id: str, stage: Stage, unit: str) -> str:
+        """What a unit of a stage left; RunFailed where it is not done."""
         result = self.ledger.result(run_id, stage, unit)
         if result is None:
             raise RunFailed(f"{run_id}: {f'{stage} {unit}'.strip()} is not done, so the next stage cannot begin")
@@ -421,7 +423,7 @@ class BackupManager:
             raise RunFailed(f"no run {run_id} is known")
         return run
 
-    def _begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
+    def begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
         """Enter a run; where another delivery of the same start was quicker, its run counts."""
         try:
             self._enter(run_id, kind, RunState.RUNNING, plan, fence)
@@ -455,7 +457,8 @@ class BackupManager:
             )
         )
 
-    def _refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
+    def refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
+        """Enter a run that cannot begin, with the reason."""
         if fence is not None:
             self.lease.release(fence)
         with suppress(RunFailed):  # known by now: another delivery of the same start was quicker

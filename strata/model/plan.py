@@ -111,3 +111,11 @@ class CopyPlan(Document):
     parts: tuple[CopyPart, ...]
     objects: int
     bytes: int
+
+
+class PruneOrder(Document):
+    """A prune of these stores. What it removes is planned when it comes to each: the stores change meanwhile."""
+
+    prune_id: str
+    created_at: datetime
+    stores: tuple[StorageTier, ...]

@@ -1,4 +1,4 @@
-"""A run: one backup, restore or copy on its way, as the ledger knows it."""
+"""A run: one backup, restore, copy or prune on its way, as the ledger knows it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class RunKind(StrEnum):
     BACKUP = "backup"
     RESTORE = "restore"
     COPY = "copy"
+    PRUNE = "prune"
 
 
 class RunState(StrEnum):
@@ -48,6 +49,8 @@ class Stage(StrEnum):
     FINISH = "finish"
     COPY = "copy"
     COMMIT = "commit"
+    MARK = "mark"
+    SWEEP = "sweep"
 
 
 COMMITS: Final = (Stage.RECORD, Stage.FINISH, Stage.COMMIT)
@@ -55,7 +58,7 @@ COMMITS: Final = (Stage.RECORD, Stage.FINISH, Stage.COMMIT)
 
 
 class Run(Document):
-    """One run: `plan` is its BackupPlan, RestorePlan or CopyPlan as JSON, `fence` its lease's number."""
+    """One run: `plan` is its BackupPlan, RestorePlan, CopyPlan or PruneOrder as JSON, `fence` its lease's number."""
 
     run_id: str
     kind: RunKind

@@ -107,8 +107,8 @@ def plan_prune(state: PruneState) -> PrunePlan:
         if not frozen and entry.removal_marked_at is None and not decisions[entry.backup_id].keep
     )
     stores = tuple(
-        StorePrune(storage_tier=store.storage_tier, frozen=why)
-        if (why := (*frozen, *_unreadable(store)))
+        StorePrune(storage_tier=store.storage_tier, frozen=stopped)
+        if (stopped := (*frozen, *_unreadable(store)))
         else _StorePlanner(state, store, decisions).plan(entries)
         for store in state.stores
     )
@@ -207,10 +207,8 @@ def _unreadable(store: StoreState) -> tuple[str, ...]:
         return ()
     names = ", ".join(sorted(store.unreadable)[:_NAMED])
     more = f" and {len(store.unreadable) - _NAMED} more" if len(store.unreadable) > _NAMED else ""
-    return (
-        f"nothing is removed from {store.storage_tier.upper()}, for {names}{more} cannot be read, so it is not known"
-        " which layers it needs: `strata doctor` says what is wrong with it",
-    )
+    where = store.storage_tier.upper()
+    return (f"nothing is removed from {where}, for {names}{more} cannot be read: what it needs is not known",)
 
 
 def _has_good_copy(entry: CatalogueEntry, tier: StorageTier) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ _LONGEST_DAYS: Final = 36_500
 _DIGITS: Final = 9
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SPAN: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_RULE: Final = re.compile(r"[0-9](-[0-9]){4}")
 
 
 def by_type(value: Any) -> Any:
@@ -44,10 +46,12 @@ def span(value: str) -> timedelta:
 
 
 def spoken(length: timedelta) -> str:
-    """A span in the largest unit that still says it well: `15 min`, `3 h`, `12 d`."""
+    """A span in the largest unit of which it has two, or a whole hour or minute: `15 min`, `24 h`, `12 d`."""
     seconds = max(length.total_seconds(), 0)
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
+    if seconds >= 2 * _UNITS["d"]:
+        return f"{seconds // _UNITS['d']:.0f} d"
+    for size, unit in ((_UNITS["h"], "h"), (_UNITS["m"], "min")):
+        if seconds >= 2 * size or seconds == size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
@@ -100,3 +104,26 @@ def _number(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _DIGITS:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class CopyRule:
+    """How many copies, kinds of media, copies offsite, immutable ones, and errors: 3-2-1-1-0."""
+
+    copies: int = 3
+    media: int = 2
+    offsite: int = 1
+    immutable: int = 1
+    errors: int = 0
+
+
+def copy_rule(value: str) -> CopyRule:
+    """The rule that five numbers by hyphen say; ValueError for anything else."""
+    if not _RULE.fullmatch(value.strip()):
+        raise ValueError(f"{value!r} is not five numbers such as 3-2-1-1-0")
+    return CopyRule(*(int(number) for number in value.split("-")))
+
+
+def promise(value: Any) -> timedelta | None:
+    """A promised interval such as `24h`; `off` promises none."""
+    return None if value == "off" else span(str(value))

@@ -14,8 +14,9 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -124,6 +125,19 @@ class FilesystemStore:
             shutil.rmtree(self._path(folder), onerror=_raise_unless_gone)
         except OSError as error:
             raise self.failure("delete", folder, error) from None
+
+    def abort_unfinished(self, older_than: timedelta) -> int:
+        """Remove what writers that died left half written, if nobody wrote to it for so long; how many files."""
+        self.require_share()
+        before, count = time.time() - older_than.total_seconds(), 0
+        try:
+            for path in self._root.glob(f"**/{_TEMPORARY}*"):
+                if (status := _stat(path)) and status.st_mtime < before:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        except OSError as error:
+            raise self.failure("delete", "unfinished objects", error) from None
+        return count
 
     def require_share(self) -> None:
         """StoreNotMounted where the store is on a share that is not there."""

@@ -18,7 +18,7 @@ from tests.cli.conftest import Command
 
 COMMANDS = (
     *("backup", "list", "show", "stats", "verify", "restore", "copy", "export"),
-    *("pin", "unpin", "hold", "release", "runs", "catalogue", "keys", "stores", "doctor", "stack"),
+    *("pin", "unpin", "hold", "release", "prune", "status", "runs", "catalogue", "keys", "stores", "doctor", "stack"),
 )
 
 

@@ -82,8 +82,8 @@ class Workbench:
             StorageTier.NETWORK, self.wrap_network(self.network_files), self.sources, self.keyring, self.clock
         )
         depots = {StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network}
-        catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
-        self.depots = Depots(depots, catalogue)
+        self.catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
+        self.depots = Depots(depots, self.catalogue)
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
