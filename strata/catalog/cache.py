@@ -190,6 +190,8 @@ def _read(database: sqlite3.Connection) -> Kept:
 def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
     database.executemany("DELETE FROM manifest WHERE name = ?", [(name,) for name in gone])
     database.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in gone])
+    if gone:
+        _forget_layers(database)
     database.executemany("INSERT OR IGNORE INTO layer (id, bytes) VALUES (?, ?)", new.sizes.items())
     numbers = dict(database.execute("SELECT id, number FROM layer"))
     database.executemany(
@@ -200,6 +202,15 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
         "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(name, *one.stamp, one.key_id, *_note_columns(one.value)) for name, one in new.notes.items()],
     )
+
+
+def _forget_layers(database: sqlite3.Connection) -> None:
+    """Drop the layers that no manifest names any more."""
+    named: set[int] = set()
+    for (numbers,) in database.execute("SELECT layers FROM manifest"):
+        named.update(array("I", numbers))
+    known = [number for (number,) in database.execute("SELECT number FROM layer")]
+    database.executemany("DELETE FROM layer WHERE number = ?", [(one,) for one in known if one not in named])
 
 
 def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:

@@ -185,6 +185,9 @@ class Catalogue:
         It comes after every note of its pair that is there, whatever clock wrote that.
         """
         holders = [tier for tier, ids in self.held().items() if backup_id in ids]
+        if not holders:
+            self.refuse_silence(f"whether a store holds {backup_id} cannot be told")
+            raise BackupNotFound(f"there is no backup {backup_id} in {self.where}", hint="It was there a moment ago.")
         pair: set[NoteKind] = next((pair for pair in _OPPOSITES if kind in pair), set())
         missed: dict[StorageTier, StrataError] = {}
         noted: list[StorageTier] = []

@@ -99,6 +99,8 @@ def test_only_what_is_new_is_read_and_what_is_gone_is_forgotten(machine: Machine
     assert told(view) == told(machine.direct())
     assert len(view.entries) == 5
     assert not any(entry.pinned for entry in view.entries)
+    with sqlite3.connect(machine.file) as database:
+        assert database.execute("SELECT count(*) FROM layer").fetchone() == (5,)
 
 
 def test_a_manifest_that_was_exchanged_is_read_anew(machine: Machine) -> None:

@@ -242,6 +242,10 @@ def test_a_pin_needs_one_store_that_takes_it(
     noted, missed = catalogue.note(NoteKind.PINNED, FIRST, NOW)
     assert (noted, list(missed)) == ([CLOUD], [NETWORK])
     assert Catalogue(stores, keyring).find(status=BackupStatus.PINNED)[0].backup_id == FIRST
+    with pytest.raises(BackupNotFound, match="there is no backup nothing"):
+        Catalogue(stores, keyring).note(NoteKind.PINNED, "nothing", NOW)
+    with pytest.raises(StoreUnavailable, match="cannot be told"):
+        Catalogue({LOCAL: silent(stores[LOCAL])}, keyring).note(NoteKind.PINNED, THIRD, NOW)
     alone = Catalogue({LOCAL: FlakyStore(stores[LOCAL], range(1, 100))}, keyring)
     with pytest.raises(StoreUnavailable):
         alone.note(NoteKind.PINNED, THIRD, NOW)
