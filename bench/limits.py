@@ -17,6 +17,8 @@ LIMITS: Final[dict[str, float]] = {
     "EMERGENCY beside a FULL, p50 s": 1.0,
     "comparison of two indexes, peak MB": 500,
     "worker process, peak MB": 350,
+    "list of 10,000 backups, warm cache, s": 1.0,
+    "list of 10,000 backups, cold from S3, s": 30.0,
     "prune plan of 10,000 manifests, s": 10,
     "prune plan of 10,000 manifests, peak MB": 500,
 }

@@ -33,6 +33,9 @@ _BUSY_SECONDS: Final = 1.0
 _BROKEN: Final = (sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
 """What reading a file that anything may have happened to can raise."""
 
+_NOT_NOW: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+"""Errors that say nothing of what is in the file."""
+
 _SCHEMA: Final = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE store (url TEXT NOT NULL);
@@ -71,11 +74,12 @@ class CatalogueCache:
         try:
             with _opened(path) as database:
                 return self._trusted(_read(database))
-        except sqlite3.OperationalError as error:
-            self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
         except _BROKEN as error:
-            self._tell(f"the catalogue's cache is damaged ({_reason(error)}): the store is read instead")
-            _discard(path)
+            if getattr(error, "sqlite_errorcode", None) in _NOT_NOW:
+                self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
+            else:
+                self._tell(f"the catalogue's cache is damaged ({_reason(error)}): the store is read instead")
+                _discard(path)
         return Kept({}, {}, {})
 
     def save(self, url: str, new: Kept, gone: Iterable[str]) -> None:
@@ -186,6 +190,8 @@ def _read(database: sqlite3.Connection) -> Kept:
 def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
     database.executemany("DELETE FROM manifest WHERE name = ?", [(name,) for name in gone])
     database.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in gone])
+    if gone:
+        _forget_layers(database)
     database.executemany("INSERT OR IGNORE INTO layer (id, bytes) VALUES (?, ?)", new.sizes.items())
     numbers = dict(database.execute("SELECT id, number FROM layer"))
     database.executemany(
@@ -196,6 +202,15 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
         "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(name, *one.stamp, one.key_id, *_note_columns(one.value)) for name, one in new.notes.items()],
     )
+
+
+def _forget_layers(database: sqlite3.Connection) -> None:
+    """Drop the layers that no manifest names any more."""
+    named: set[int] = set()
+    for (numbers,) in database.execute("SELECT layers FROM manifest"):
+        named.update(array("I", numbers))
+    known = [number for (number,) in database.execute("SELECT number FROM layer")]
+    database.executemany("DELETE FROM layer WHERE number = ?", [(one,) for one in known if one not in named])
 
 
 def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -72,8 +72,8 @@ class Catalogue:
         def read(tier: StorageTier) -> Shelf:
             return read_shelf(tier, self.stores[tier], self._signer, self._cache)
 
-        shelves = self._asked(read)
-        return view_of(list(shelves.values()), dict(self.silent_stores))
+        shelves, self.silent_stores = self._asked(read)
+        return view_of(list(shelves.values()), self.silent_stores)
 
     def entries(self) -> tuple[list[CatalogueEntry], list[Unreadable]]:
         """Every backup, newest first, and the manifests that cannot be read with their stores."""
@@ -148,12 +148,18 @@ class Catalogue:
             raise BackupNotFound(
                 f"there is no backup {backup_id} in {self.where}", hint="`strata list` shows what is there."
             )
-        able.sort(key=lambda tier: self._damaged(tier, manifest) if len(able) > 1 else False)
-        return Found(manifest, tuple(able), {tier: error.sentence for tier, error in errors.items()})
+        found = Found(manifest, tuple(able), {tier: error.sentence for tier, error in errors.items()})
+        if len(able) == 1:
+            return found
+        damaged = {copy.storage_tier for copy in self.entry(found)[0].copies if copy.damaged}
+        return replace(found, stores=tuple(sorted(able, key=lambda tier: tier in damaged)))
 
     def held(self) -> dict[StorageTier, set[str]]:
         """The ids of which each store that answers holds a manifest, by its listing alone."""
-        return self._asked(lambda tier: {backup_id_of(info.name) for info in self.stores[tier].list(MANIFESTS)})
+        found, self.silent_stores = self._asked(
+            lambda tier: {backup_id_of(info.name) for info in self.stores[tier].list(MANIFESTS)}
+        )
+        return found
 
     def entry(self, found: Found) -> tuple[CatalogueEntry, list[tuple[StorageTier, Note]]]:
         """What is known of one backup, and its notes with their stores, oldest first; no other backup is read."""
@@ -165,10 +171,9 @@ class Catalogue:
             notes = [note for subject in (row.backup_id, *damages) for note in book.of(subject)]
             return Shelf(tier, store, [row], sizes, sorted(notes, key=lambda note: note.at))
 
-        shelves = self._asked(read, [tier for tier in found.stores if tier in self.stores])
-        view = view_of(
-            list(shelves.values()) or [Shelf(found.store, self.stores[found.store], [row])], self.silent_stores
-        )
+        shelves, silent = self._asked(read, found.stores)
+        bare = [Shelf(tier, self.stores[tier], [row], sizes) for tier in found.stores if tier in silent]
+        view = view_of([*shelves.values(), *bare], silent)
         notes = [(shelf.tier, note) for shelf in view.shelves for note in shelf.notes]
         return view.entries[0], sorted(notes, key=lambda one: one[1].at)
 
@@ -180,6 +185,9 @@ class Catalogue:
         It comes after every note of its pair that is there, whatever clock wrote that.
         """
         holders = [tier for tier, ids in self.held().items() if backup_id in ids]
+        if not holders:
+            self.refuse_silence(f"whether a store holds {backup_id} cannot be told")
+            raise BackupNotFound(f"there is no backup {backup_id} in {self.where}", hint="It was there a moment ago.")
         pair: set[NoteKind] = next((pair for pair in _OPPOSITES if kind in pair), set())
         missed: dict[StorageTier, StrataError] = {}
         noted: list[StorageTier] = []
@@ -201,7 +209,7 @@ class Catalogue:
 
     def failures(self) -> list[FailedRun]:
         """The failed runs that stores tell of, newest first."""
-        books = self._asked(lambda tier: RunBook(self.stores[tier], self._signer).all())
+        books, self.silent_stores = self._asked(lambda tier: RunBook(self.stores[tier], self._signer).all())
         found = {run.run_id: run for runs in books.values() for run in runs}
         return sorted(found.values(), key=lambda run: run.created_at, reverse=True)
 
@@ -221,24 +229,17 @@ class Catalogue:
             choice = f", or choose a store that answers: --store {others[0]}" if others else ""
             raise StoreUnavailable(f"{what}: {reason}", hint=f"Try again, name the backup by its full id{choice}.")
 
-    def _damaged(self, tier: StorageTier, manifest: BackupMetadata) -> bool:
-        """Whether damage of a store's copy is noted; what cannot be asked is taken for whole."""
-        try:
-            return bool({ref.layer_id for ref in manifest.layers} & self.metadata(tier).damaged_layers())
-        except StorageError:
-            return False
-
     def _asked(
         self, ask: Callable[[StorageTier], Any], of: Sequence[StorageTier] | None = None
-    ) -> dict[StorageTier, Any]:
-        """What each store answers, all asked at once; those that do not are noted."""
-        self.silent_stores = {}
+    ) -> tuple[dict[StorageTier, Any], dict[StorageTier, str]]:
+        """What each store answers, all asked at once; and why those do not that do not."""
+        silent: dict[StorageTier, str] = {}
 
         def one(tier: StorageTier) -> Any:
             try:
                 return ask(tier)
             except StorageError as error:
-                self.silent_stores[tier] = error.sentence
+                silent[tier] = error.sentence
                 return None
 
         tiers = list(self.stores) if of is None else of
@@ -247,7 +248,8 @@ class Catalogue:
         else:
             with ThreadPoolExecutor(max(len(tiers), 1), thread_name_prefix="stores") as pool:
                 answers = list(pool.map(one, tiers))
-        return {tier: answer for tier, answer in zip(tiers, answers, strict=True) if tier not in self.silent_stores}
+        answered = {tier: answer for tier, answer in zip(tiers, answers, strict=True) if tier not in silent}
+        return answered, silent
 
 
 def _hides_a_backup(one: Unreadable, known: set[str]) -> bool:

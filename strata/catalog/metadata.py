@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, Protocol
 
-from strata.catalog.notes import NOTES, NoteBook, NoteKind, parse_name
+from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, parse_name
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, among, latest, unreadable
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StrataError
@@ -89,9 +90,8 @@ class BackupMetadataManager:
         names = {info.name for info in self._store.list(MANIFESTS)}
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
-        for name in names - self._summaries.keys():
-            with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
-                self._summaries[name] = self._summary(self.read(name))
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
+            list(pool.map(self._summarise, names - self._summaries.keys()))
         return BackupContext.of(self._summaries.values())
 
     def note_damaged(self, layer_id: str, now: datetime) -> None:
@@ -109,6 +109,10 @@ class BackupMetadataManager:
             return latest(*self.history(), self._store.url, backup_type)
         ids = [backup_id_of(info.name) for info in self._store.list(MANIFESTS)]
         return self.load(among(reference, ids, self._store.url))
+
+    def _summarise(self, name: str) -> None:
+        with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
+            self._summaries[name] = self._summary(self.read(name))
 
     def _summary(self, backup: BackupMetadata) -> BackupSummary:
         return BackupSummary(

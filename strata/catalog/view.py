@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -116,10 +116,10 @@ def view_of(shelves: list[Shelf], silent: dict[StorageTier, str]) -> View:
     rows: dict[str, Row] = {}
     copies: dict[str, list[Copy]] = {}
     for shelf in shelves:
-        proofs, damages, locks = _of_copies(shelf.notes)
+        copied = _Copies(shelf)
         for row in shelf.rows:
             rows.setdefault(row.backup_id, row)
-            copies.setdefault(row.backup_id, []).append(_copy(shelf, row, proofs, damages, locks))
+            copies.setdefault(row.backup_id, []).append(copied.of(row))
     decided = _Decisions(note for shelf in shelves for note in shelf.notes)
     entries = [_entry(row, tuple(copies[backup_id]), decided) for backup_id, row in rows.items()]
     entries.sort(key=lambda one: (one.generation, one.created_at), reverse=True)
@@ -139,7 +139,8 @@ class _Decisions:
         self.pinned: dict[str, bool] = {}
         self.held: dict[str, bool] = {}
         self.removed: dict[str, datetime] = {}
-        for note in sorted((note for note in notes if note.kind in _DECIDING), key=lambda note: note.at):
+        deciding = (note for note in notes if note.kind in _DECIDING)
+        for note in sorted(deciding, key=lambda note: (note.at, note.kind in _KEEPING)):
             match note.kind:
                 case NoteKind.PINNED | NoteKind.UNPINNED:
                     self.pinned[note.subject] = note.kind is NoteKind.PINNED
@@ -151,48 +152,39 @@ class _Decisions:
                     self.removed.pop(note.subject, None)
 
 
-_DECIDING: Final = {
-    NoteKind.PINNED,
-    NoteKind.UNPINNED,
-    NoteKind.HELD,
-    NoteKind.RELEASED,
-    NoteKind.REMOVED,
-    NoteKind.KEPT,
-}
+_KEEPING: Final = {NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT}
+"""Of two notes of one moment these count."""
+_DECIDING: Final = {*_KEEPING, NoteKind.UNPINNED, NoteKind.RELEASED, NoteKind.REMOVED}
 
 
-def _of_copies(notes: list[Note]) -> tuple[dict[str, datetime], dict[str, datetime], dict[str, datetime]]:
-    """When copies were last proved, by backup; layers found damaged, by layer; ends of locks, by backup."""
-    proofs: dict[str, datetime] = {}
-    damages: dict[str, datetime] = {}
-    locks: dict[str, datetime] = {}
-    for note in notes:  # oldest first
-        if note.kind in _PROVING:
-            proofs[note.subject] = note.at
-        elif note.kind is NoteKind.DAMAGED:
-            damages[note.subject] = note.at
-        elif note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
-            locks[note.subject] = max(until, locks.get(note.subject, until))
-    return proofs, damages, locks
+class _Copies:
+    """What one store's notes say of its copies."""
 
+    def __init__(self, shelf: Shelf) -> None:
+        self._tier, self._url = shelf.tier, shelf.store.url
+        self._proofs: dict[str, datetime] = {}
+        self._damages: dict[str, datetime] = {}
+        self._locks: dict[str, datetime] = {}
+        for note in shelf.notes:  # oldest first
+            if note.kind in _PROVING:
+                self._proofs[note.subject] = note.at
+            elif note.kind is NoteKind.DAMAGED:
+                self._damages[note.subject] = note.at
+            elif note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
+                self._locks[note.subject] = max(until, self._locks.get(note.subject, until))
 
-def _copy(
-    shelf: Shelf,
-    row: Row,
-    proofs: Mapping[str, datetime],
-    damages: Mapping[str, datetime],
-    locks: Mapping[str, datetime],
-) -> Copy:
-    made = row.recorded_at if row.store_url == shelf.store.url else None
-    verified = max(filter(None, (made, proofs.get(row.backup_id))), default=None)
-    found = [damages[layer_id] for layer_id in row.layers if layer_id in damages] if damages else []
-    return Copy.model_construct(
-        storage_tier=shelf.tier,
-        store_url=shelf.store.url,
-        locked_until=locks.get(row.backup_id),
-        verified_at=verified,
-        damaged=any(verified is None or at > verified for at in found),
-    )
+    def of(self, row: Row) -> Copy:
+        """The store's copy of a backup; making it proved it, where it was made here."""
+        made = row.recorded_at if row.store_url == self._url else None
+        verified = max(filter(None, (made, self._proofs.get(row.backup_id))), default=None)
+        found = [self._damages[one] for one in row.layers if one in self._damages] if self._damages else []
+        return Copy.model_construct(
+            storage_tier=self._tier,
+            store_url=self._url,
+            locked_until=self._locks.get(row.backup_id),
+            verified_at=verified,
+            damaged=any(verified is None or at > verified for at in found),
+        )
 
 
 def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> CatalogueEntry:

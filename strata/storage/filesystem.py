@@ -97,14 +97,13 @@ class FilesystemStore:
         start = self._root / prefix.rpartition("/")[0]
         try:
             for folder, _, files in os.walk(start, onerror=_raise_unless_missing):
+                within = Path(folder).relative_to(self._root).as_posix()  # a Path for each file is slow
+                below = "" if within == "." else f"{within}/"
                 for file in files:
-                    if file.startswith(_TEMPORARY):
+                    name = below + file
+                    if file.startswith(_TEMPORARY) or (name == MARKER and self._share):
                         continue
-                    path = Path(folder, file)
-                    name = path.relative_to(self._root).as_posix()
-                    if name == MARKER and self._share:
-                        continue
-                    if name.startswith(prefix) and (status := _stat(path)):
+                    if name.startswith(prefix) and (status := _stat(f"{folder}/{file}")):
                         yield ObjectInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
         except OSError as error:
             raise self.failure("list", prefix or "its objects", error) from None
@@ -249,9 +248,9 @@ def _discard(path: Path) -> None:
         return  # the failure that brought us here is the one to report
 
 
-def _stat(path: Path) -> os.stat_result | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
-        return path.stat()
+        return os.stat(path)
     except FileNotFoundError:
         return None
 

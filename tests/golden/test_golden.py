@@ -23,9 +23,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from strata.catalog.canonical import canonical
+from strata.catalog.history import RunBook
 from strata.catalog.layers import LayerCatalog
+from strata.catalog.notes import NoteBook
 from strata.content.chunks import index_places, places_checksum
 from strata.content.proof import Prover
+from strata.engine.history import reason_of
 from strata.engine.layers import LayerReader
 from strata.engine.local import restore_here
 from strata.errors import IntegrityError, KeyringError, StrataError
@@ -33,7 +36,7 @@ from strata.model.backup_type import BackupType
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.record import LargeValue
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
@@ -45,8 +48,10 @@ from tests.golden import reader as second_reader
 from tests.golden.make_golden import (
     BACKUP_ID,
     EXPECTED,
+    FAILED,
     INCREMENTAL,
     KEYRING,
+    REASON,
     SNAPSHOT,
     STORE,
     SYNTHETIC,
@@ -555,6 +560,38 @@ def test_what_a_backup_does_not_need_does_not_hide_it(both: Both, expected: dict
         (alone / "notes").mkdir()
         (alone / "notes" / "nobody").write_bytes(b"\xff")
         assert _found(Reader(alone, both.keyring), backup_id) == expected[backup_id]
+
+
+def test_notes_are_read_as_they_were_written(both: Both) -> None:
+    """Both read the proof and the two pins of one second, and refuse one that was edited or lies elsewhere."""
+    paths = sorted((both.store / "notes" / BACKUP_ID).iterdir())
+    names = [path.relative_to(both.store).as_posix() for path in paths]
+    book = NoteBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
+    notes = [both.reader.note(name) for name in names]
+    assert [note["kind"] for note in notes] == ["pinned", "pinned", "verified"]
+    assert {note["body"].get("reason") for note in notes} == {"audit of \u00e9t\u00e9", "audit of autumn", None}
+    mine = [note.model_dump(mode="json") for note in book.of(BACKUP_ID)]
+    assert sorted(map(canonical, mine)) == sorted(map(canonical, notes))
+    moved = paths[0].rename(paths[0].with_name("20250105T000000-pinned.json"))
+    paths[2].write_bytes(paths[2].read_bytes().replace(b'"objects":12', b'"objects":13'))
+    assert len(book.of(BACKUP_ID)) == 1
+    assert len(book.ignored) == 2
+    for name in (moved.relative_to(both.store).as_posix(), names[2]):
+        with pytest.raises(Refused, match=name):
+            both.reader.note(name)
+
+
+def test_a_failed_run_is_read_as_it_was_written(both: Both) -> None:
+    """Both read when it failed and why, and refuse one under another name."""
+    book = RunBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
+    (run,) = book.all()
+    said = both.reader.failed_run(FAILED)
+    assert (said.pop("reason"), said) == (REASON, run.model_dump(mode="json"))
+    assert reason_of(both.wiring.keyring, run) == REASON
+    (both.store / "history" / f"{FAILED}.json").rename(both.store / "history" / "other.json")
+    assert book.all() == []
+    with pytest.raises(Refused, match="other"):
+        both.reader.failed_run("other")
 
 
 def test_a_manifest_under_another_name_is_refused_by_name(both: Both) -> None:
