@@ -132,7 +132,7 @@ class FilesystemStore:
         before, count = time.time() - older_than.total_seconds(), 0
         try:
             for path in self._root.glob(f"**/{_TEMPORARY}*"):
-                if (status := _stat(path)) and status.st_mtime < before:
+                if (status := _stat(str(path))) and status.st_mtime < before:
                     path.unlink(missing_ok=True)
                     count += 1
         except OSError as error:
