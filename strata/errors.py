@@ -13,7 +13,8 @@ StrataError
 │   ├── StoreUnavailable    it does not answer (a retry may help)
 │   ├── StoreFull           no room left
 │   ├── ObjectNotFound      an object that must be there is not
-│   └── ObjectExists        an object would have been overwritten
+│   ├── ObjectExists        an object would have been overwritten
+│   └── ObjectFrozen        an object must be thawed before it can be read
 ├── IntegrityError      stored bytes are not what was written               exit 8
 ├── RunFailed           a backup or restore ended as FAILED                 exit 9
 ├── StageBusy           another worker holds this stage (ask again)
@@ -127,6 +128,12 @@ class ObjectExists(StorageError):
     """An object of that name is there already; objects are never overwritten."""
 
     code = "object-exists"
+
+
+class ObjectFrozen(StorageError):
+    """An object lies in an archive class, and must be thawed before it can be read."""
+
+    code = "object-frozen"
 
 
 class IntegrityError(StrataError):
