@@ -29,6 +29,7 @@ from strata.errors import SettingError
 from strata.model.backup_type import BackupType
 from strata.model.tier import Tier
 from strata.sources.hot_method import HotMethod
+from strata.thaw_settings import ThawSettings
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -40,7 +41,7 @@ _UNREADABLE: Final = "it cannot be read as a URL; in a password write / as %2F, 
 _LARGEST_PORT: Final = 65535
 
 
-class Settings(BaseSettings):
+class Settings(ThawSettings):
     """The configuration of a worker or a command. URLs that may hold a password are secrets: they are never shown."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -82,6 +83,13 @@ class Settings(BaseSettings):
     cloud_region: str | None = Field(None, description="Region of the CLOUD store's bucket.")
     cloud_access_key_id: str | None = Field(None, description="The CLOUD store's own access key.")
     cloud_secret_access_key: SecretStr | None = Field(None, description="The CLOUD store's own secret key.")
+    archive_url: str | None = Field(None, description="The ARCHIVE store: s3://bucket/prefix.")
+    archive_endpoint: str | None = Field(
+        None, description="URL of the ARCHIVE store's S3 server; AWS where it is not set."
+    )
+    archive_region: str | None = Field(None, description="Region of the ARCHIVE store's bucket.")
+    archive_access_key_id: str | None = Field(None, description="The ARCHIVE store's own access key.")
+    archive_secret_access_key: SecretStr | None = Field(None, description="The ARCHIVE store's own secret key.")
     spool_url: str | None = Field(
         None, description="Sealed staging that all workers share: file:///folder or s3://bucket/prefix."
     )
@@ -209,7 +217,7 @@ class Settings(BaseSettings):
     def _warm(cls, value: SecretStr | None) -> SecretStr | None:
         return _with_hosts(_scheme(value, "postgresql", "postgres"))
 
-    @field_validator("cold_url", "cloud_url")
+    @field_validator("cold_url", "cloud_url", "archive_url")
     @classmethod
     def _s3(cls, value: str | None) -> str | None:
         return _plain_scheme(value, "s3")
@@ -353,7 +361,7 @@ def _with_hosts(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-_PLACES: Final = ("local_url", "cloud_url", "spool_url", "cold_url")
+_PLACES: Final = ("local_url", "cloud_url", "archive_url", "spool_url", "cold_url")
 
 
 def _place(settings: Settings, name: str) -> PurePosixPath | None:

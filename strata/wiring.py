@@ -22,19 +22,24 @@ from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
+from strata.engine.restore_store import RestoreStore, RestoreStores
 from strata.engine.restorer import BackupRestorer
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
+from strata.engine.thaw_runs import ThawRuns
+from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
+from strata.planning.thaw import prices_of
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
+from strata.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -58,13 +63,25 @@ class Wiring:
         return FileKeyring.load(self.settings.keyring_file)
 
     @cached_property
-    def store(self) -> ObjectStore:
-        """The store that backups go to and come from."""
+    def stores(self) -> dict[StorageTier, ObjectStore]:
+        """The store of each configured storage tier."""
+        local: dict[StorageTier, ObjectStore] = {}
         if self.settings.local_url is not None:
-            return FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
-        if self.settings.cloud_url is not None:
-            return self._s3_store("cloud")
-        raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
+            local[StorageTier.LOCAL] = FilesystemStore(folder_of(self.settings.local_url, "STRATA_LOCAL_URL"))
+        return local | dict(self.buckets)
+
+    @cached_property
+    def buckets(self) -> dict[StorageTier, S3Store]:
+        """The configured stores in S3, with the verbs that only S3 has."""
+        urls = {StorageTier.CLOUD: self.settings.cloud_url, StorageTier.ARCHIVE: self.settings.archive_url}
+        return {tier: self._s3_store(tier.value) for tier, url in urls.items() if url is not None}
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store that backups go to and come from: the first that is configured."""
+        for store in self.stores.values():
+            return store
+        raise _no_store()
 
     @cached_property
     def spool(self) -> Spool:
@@ -136,6 +153,19 @@ class Wiring:
         return self._manager(MemoryLedger(), self.lease if self.ledger_answers else self._file_lease)
 
     @cached_property
+    def restore_stores(self) -> RestoreStores:
+        """The stores that restores read from; the first that is configured, where none is named."""
+        named = {tier: self._restore_store(tier, store) for tier, store in self.stores.items()}
+        for usual in named.values():
+            return RestoreStores(usual, named)
+        raise _no_store()
+
+    @cached_property
+    def thaws(self) -> ThawRuns:
+        """Brings restores that the workers do through their thaw."""
+        return ThawRuns(self.manager)
+
+    @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
         return Upkeep(self.manager, self.spool, self.clock)
@@ -204,7 +234,20 @@ class Wiring:
             self.keyring,
             self.clock,
             options,
+            self.restore_stores,
         )
+
+    def _restore_store(self, tier: StorageTier, store: ObjectStore) -> RestoreStore:
+        metadata = BackupMetadataManager(store, self.keyring)
+        restorer = BackupRestorer(store, metadata, self.sources, self.keyring)
+        thawer = None
+        if bucket := self.buckets.get(tier):
+            settings = self.settings
+            policy = ThawPolicy(
+                settings.thaw_speed, settings.thaw_days, prices_of(settings.archive_prices), settings.thaw_look_seconds
+            )
+            thawer = Thawer(store.url, bucket.thaw(), restorer, policy)
+        return RestoreStore(store.url, metadata, restorer, thawer)
 
     @cached_property
     def _flag(self) -> RedisFlag | None:
@@ -221,9 +264,7 @@ class Wiring:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
 
-    def _s3_store(self, prefix: str) -> ObjectStore:
-        from strata.storage.s3 import S3Store
-
+    def _s3_store(self, prefix: str) -> S3Store:
         return S3Store(getattr(self.settings, f"{prefix}_url"), **self._s3_options(prefix))
 
     def _s3_options(self, prefix: str) -> dict[str, Any]:
@@ -232,3 +273,7 @@ class Wiring:
         return {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
         }
+
+
+def _no_store() -> SettingError:
+    return SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")

@@ -16,7 +16,8 @@ from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.tier import Tier
+from strata.model.thaw import ThawSpeed
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.engine.handed import State
@@ -77,14 +78,25 @@ def enqueue_backup(
         raise
 
 
-def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:
-    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds."""
-    _send(
-        app,
-        START_RESTORE,
-        run_id,
-        {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]},
-    )
+def enqueue_restore(
+    app: Celery,
+    backup: str,
+    run_id: str,
+    mode: str,
+    tiers: Sequence[Tier] = (),
+    *,
+    store: StorageTier | None = None,
+    speed: ThawSpeed | None = None,
+) -> None:
+    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds.
+
+    `store` names the one it is read from, `speed` that of the thaw; the workers' own otherwise.
+    """
+    arguments: dict[str, Any] = {"backup": backup, "restore_id": run_id, "mode": mode}
+    arguments["tiers"] = [tier.value for tier in tiers]
+    named = {"store": store, "speed": speed}
+    arguments |= {name: value.value for name, value in named.items() if value}
+    _send(app, START_RESTORE, run_id, arguments)
 
 
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:

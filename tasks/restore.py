@@ -8,7 +8,8 @@ from typing import Any, Final
 from celery import shared_task
 
 from strata.model.run import RunKind
-from strata.model.tier import Tier
+from strata.model.thaw import ThawSpeed
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import new_run_id
 from strata.sources.port import RestoreMode
 from tasks import canvas
@@ -17,13 +18,30 @@ from tasks.stage import StageTask, starting, wiring
 
 @shared_task(name="tasks.restore.start_restore")
 def start_restore(
-    backup: str = "latest", restore_id: str | None = None, mode: str = "exact", tiers: list[str] | None = None
+    backup: str = "latest",
+    restore_id: str | None = None,
+    mode: str = "exact",
+    tiers: list[str] | None = None,
+    *,
+    store: str | None = None,
+    speed: str | None = None,
 ) -> str:
-    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id."""
+    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id.
+
+    `store` is the storage tier it is read from, the first that is configured where none is named; `speed` that of the
+    thaw where one is needed.
+    """
     run_id = restore_id or new_run_id("restore", datetime.now(UTC))
     with starting(run_id, RunKind.RESTORE):
         wanted = tuple(dict.fromkeys(map(Tier, tiers or ())))
-        plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted)
+        plan = wiring().manager.start_restore(
+            backup,
+            run_id,
+            RestoreMode(mode),
+            wanted,
+            StorageTier(store) if store else None,
+            ThawSpeed(speed) if speed else None,
+        )
         canvas.restore(plan).apply_async()
     return run_id
 

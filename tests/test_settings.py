@@ -219,7 +219,7 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         monkeypatch.setenv(PREFIX + name.upper(), f"{schemes.get(name, 'x')}://user:hunter2@host/0")
     settings = load_settings()
-    assert len(SECRETS) == 7
+    assert len(SECRETS) == 8
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "hunter2" not in shown
 

@@ -38,6 +38,7 @@ ROUTES: Final = {
     "tasks.encrypt.*": {"queue": SEAL, "routing_key": SEAL},
     "tasks.store.*": {"queue": STORE, "routing_key": STORE},
     "tasks.verify.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.thaw.*": {"queue": STORE, "routing_key": STORE},
     "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
 }
 

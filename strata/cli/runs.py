@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from strata.cli.output import Output, age, common_options, local_time, plain_table, seconds
+from strata.cli.thawing import thaw_ends, waits
 
 if TYPE_CHECKING:
     from strata.model.run import Run
 
-_STYLES: Final = {"RUNNING": "yellow", "DONE": "green", "FAILED": "red", "REFUSED": "magenta"}
+_STYLES: Final = {"RUNNING": "yellow", "WAITING": "cyan", "DONE": "green", "FAILED": "red", "REFUSED": "magenta"}
 
 
 @click.command("runs")
@@ -39,9 +40,10 @@ def _show(output: Output, runs: list[Run]) -> None:
         return
     table = plain_table("run", "state", "began", "", "took", "reason", right=("took",), wrap=("reason",))
     for run in runs:
-        state = Text(run.state.value, _STYLES[run.state.value])
+        shown = "WAITING" if waits(run) else run.state.value
+        state = Text(shown, _STYLES[shown])
         again = f"sent again {run.resent}x" if run.resent else ""
-        reason = Text("; ".join(filter(None, [run.reason, again])))
+        reason = Text("; ".join(filter(None, [run.reason, waits(run), again])))
         table.add_row(run.run_id, state, local_time(run.created_at), age(run.created_at), _took(run), reason)
     output.show(table)
 
@@ -51,4 +53,4 @@ def _took(run: Run) -> str:
 
 
 def _as_document(run: Run) -> dict[str, Any]:
-    return run.model_dump(mode="json", exclude={"plan", "fence"})
+    return {**run.model_dump(mode="json", exclude={"plan", "fence"}), "thaw_ends": thaw_ends(run)}

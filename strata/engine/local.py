@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from typing import Final, TypeVar
 
 from strata.engine.manager import BackupManager
 from strata.engine.restorer import Restored
+from strata.engine.thaw_runs import ThawRuns
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import Tier
+from strata.model.thaw import ThawSpeed
+from strata.model.tier import StorageTier, Tier
 from strata.sources.port import RestoreMode
 
 _THREADS: Final = 2
@@ -49,12 +52,27 @@ def backup_here(
 
 
 def restore_here(
-    manager: BackupManager, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]
+    manager: BackupManager,
+    reference: str,
+    run_id: str,
+    mode: RestoreMode,
+    tiers: tuple[Tier, ...],
+    *,
+    storage_tier: StorageTier | None = None,
+    speed: ThawSpeed | None = None,
+    rest: Callable[[float], None] = time.sleep,
 ) -> Restored:
-    """A whole restore, stage by stage."""
-    plan = manager.start_restore(reference, run_id, mode, tiers)
+    """A whole restore, stage by stage; between the visits of a thaw it rests.
+
+    Cut short while it rests, it can be called again under another id: what was asked for is not asked for again.
+    """
+    plan = manager.start_restore(reference, run_id, mode, tiers, storage_tier, speed)
 
     def stages() -> None:
+        if plan.thaw:
+            thaws = ThawRuns(manager)
+            while (again := thaws.visit(run_id).again) is not None:
+                rest(again)
         manager.check(run_id)
         in_parallel(lambda tier: manager.apply(run_id, tier), plan.tiers, len(Tier))
 

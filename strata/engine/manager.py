@@ -25,7 +25,8 @@ from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
-from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
+from strata.engine.restore_store import RestoreStore, RestoreStores, RestoreWish
+from strata.engine.restorer import Applied, BackupRestorer, Restored
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
@@ -33,8 +34,9 @@ from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document, Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
+from strata.model.thaw import ThawSpeed
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
@@ -67,14 +69,16 @@ class BackupManager:
         keyring: Keyring,
         clock: Clock,
         options: BackupOptions,
+        restore_stores: RestoreStores | None = None,
     ) -> None:
-        self.runner, self.metadata, self.restorer = runner, metadata, restorer
+        self.runner, self.metadata, self.restorer, self.clock = runner, metadata, restorer, clock
+        self.restore_stores = restore_stores or RestoreStores(RestoreStore(store.url, metadata, restorer), {})
         self._layers = LayerCatalog(store)
         self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
         self._notes = DamageNotes(metadata, clock)
         self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring, self._notes)
         self._collector, self._creator, self._store = collector, creator, store
-        self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
+        self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
     def ledger(self) -> Ledger:
@@ -218,22 +222,27 @@ class BackupManager:
 
     # --- a restore ------------------------------------------------------------------------------------------------
 
-    def start_restore(self, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]) -> RestorePlan:
-        """Find the backup, take the lease (nothing is backed up half restored), and enter the run."""
+    def start_restore(
+        self,
+        reference: str,
+        run_id: str,
+        mode: RestoreMode,
+        tiers: tuple[Tier, ...],
+        storage_tier: StorageTier | None = None,
+        speed: ThawSpeed | None = None,
+    ) -> RestorePlan:
+        """Find the backup, take the lease (nothing is backed up half restored), and enter the run.
+
+        Where something must be thawed first (at `speed`, or the usual one), the lease is taken after that.
+        """
         known = self.ledger.run(run_id)
         if known is not None:
             return self._restore_plan_of(known)
         fence = None
         try:
-            manifest = self.metadata.resolve(reference)
-            plan = RestorePlan(
-                restore_id=run_id,
-                backup_id=manifest.backup_id,
-                mode=mode.value,
-                created_at=self._clock.now(),
-                tiers=tiers_to_restore(manifest, tiers),
-            )
-            fence = self.lease.acquire(run_id, who())
+            wish = RestoreWish(run_id, reference, mode, tiers, storage_tier, speed)
+            plan = self.restore_stores.plan(wish, self.clock.now())
+            fence = None if plan.thaw else self.lease.acquire(run_id, who())
         except StrataError as error:
             self._refuse(run_id, RunKind.RESTORE, fence, error)
             raise
@@ -246,15 +255,15 @@ class BackupManager:
     def check(self, run_id: str) -> Verified:
         """Prove the backup and the targets, before anything is written."""
         plan = self.restore_plan(run_id)
-        return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: self.restorer.check(plan, attempt))
+        restorer = self.restore_stores.read_by(plan).restorer
+        return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: restorer.check(plan, attempt))
 
     def apply(self, run_id: str, tier: Tier) -> Applied:
         """Write one tier back."""
         plan = self.restore_plan(run_id)
         self._result(run_id, Stage.CHECK, "")
-        return self.runner.run(
-            run_id, Stage.APPLY, tier, Applied, lambda attempt: self.restorer.apply(plan, tier, attempt)
-        )
+        restorer = self.restore_stores.read_by(plan).restorer
+        return self.runner.run(run_id, Stage.APPLY, tier, Applied, lambda attempt: restorer.apply(plan, tier, attempt))
 
     def finish(self, run_id: str) -> Restored:
         """Sum up a restore whose every tier was written, and end it."""
@@ -432,7 +441,7 @@ class BackupManager:
         reason: str = "",
         code: str = "",
     ) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         self.ledger.create(
             Run(
                 run_id=run_id,

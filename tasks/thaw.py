@@ -1,0 +1,24 @@
+"""Waits for archived objects without holding a worker: a visit, and a message for the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from tasks import canvas
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.thaw.thaw")
+def thaw(self: Any, run_id: str) -> bool:
+    """Ask for what is frozen; come again later, or send the restore's stages once all can be read.
+
+    A message that is lost meanwhile is sent again by `tasks.upkeep.resend_stalled`; a copy too many ends here.
+    """
+    visit = wiring().thaws.visit(run_id)
+    if visit.again is not None:
+        self.later(min(visit.again, wiring().settings.stage_seconds))  # the broker redelivers what is held longer
+    if visit.ready:
+        canvas.restoring(wiring().manager.restore_plan(run_id)).apply_async()
+    return visit.ready
