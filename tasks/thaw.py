@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import shared_task
 
+from strata.errors import BrokerUnavailable
 from tasks import canvas
 from tasks.stage import StageTask, wiring
+
+_SILENT_SECONDS: Final = 60
+"""When to come again where the ledger does not answer: a thaw outlasts that."""
 
 
 @shared_task(base=StageTask, bind=True, name="tasks.thaw.thaw")
@@ -16,7 +20,10 @@ def thaw(self: Any, run_id: str) -> bool:
 
     A message that is lost meanwhile is sent again by `tasks.upkeep.resend_stalled`; a copy too many ends here.
     """
-    visit = wiring().thaws.visit(run_id)
+    try:
+        visit = wiring().thaws.visit(run_id)
+    except BrokerUnavailable:
+        self.later(_SILENT_SECONDS)
     if visit.again is not None:
         self.later(min(visit.again, wiring().settings.stage_seconds))  # the broker redelivers what is held longer
     if visit.ready:

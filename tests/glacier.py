@@ -65,6 +65,11 @@ class Glacier:
         finally:
             state_manager.unset_transition(_MODEL)
 
+    def empty(self) -> None:
+        """Remove every object."""
+        for name in self._keys():
+            self.client.delete_object(Bucket=self.bucket, Key=name)
+
     def finish(self, name: str) -> None:
         """One object is thawed, though the others are held."""
         self._keys()[name].status = "RESTORED"

@@ -233,7 +233,7 @@ class BackupManager:
     ) -> RestorePlan:
         """Find the backup, take the lease (nothing is backed up half restored), and enter the run.
 
-        Where something must be thawed first (at `speed`, or the usual one), the lease is taken after that.
+        Where something must be thawed first, at that speed or the usual one, the lease is taken after the thaw.
         """
         known = self.ledger.run(run_id)
         if known is not None:
@@ -246,7 +246,10 @@ class BackupManager:
         except StrataError as error:
             self._refuse(run_id, RunKind.RESTORE, fence, error)
             raise
-        return self._restore_plan_of(self._begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
+        run = self._begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence)
+        if plan.thaw:
+            self.ledger.wait(run_id, 0, "a thaw that has not begun")
+        return self._restore_plan_of(run)
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""

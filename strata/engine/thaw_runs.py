@@ -15,14 +15,14 @@ from strata.engine.manager import BackupManager, who
 from strata.engine.runner import Attempt, Waits
 from strata.errors import LeaseHeld, RunFailed, StoreUnavailable
 from strata.model.plan import RestorePlan
-from strata.model.run import Run, RunState, Stage
+from strata.model.run import Run, RunKind, RunState, Stage
 from strata.model.thaw import Thawed, ThawPlan
 
 LEASE_SECONDS: Final = 15.0
 """How soon a restore whose thaw is over asks again for a lease that another run holds."""
 
-EARLY_SECONDS: Final = 5.0
-"""A visit so long before its time counts as due: clocks of workers differ."""
+_EARLY_SECONDS: Final = 5.0
+"""A visit so long before its time (or a quarter of the wait) counts as due: clocks of workers differ."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ThawRuns:
         run = self._run(run_id)
         if run.state is RunState.DONE:
             return Visit(ready=False)
-        if run.wakes_at and run.wakes_at.timestamp() - self._ledger.clock_ms() / 1000 > EARLY_SECONDS:
+        if self._is_early(run):
             return Visit(ready=False)
         plan = self._manager.restore_plan(run_id)
         try:
@@ -59,6 +59,17 @@ class ThawRuns:
             self._ledger.wait(run_id, waits.seconds, waits.why)
             return Visit(ready=False, again=waits.seconds)
         return Visit(ready=True)
+
+    def awaited(self) -> frozenset[str]:
+        """The backups that restores which wait will read: they hold no lease, so whoever removes backups must ask."""
+        plans = [RestorePlan.model_validate_json(run.plan) for run in self._ledger.waiting() if _restores(run)]
+        return frozenset(plan.backup_id for plan in plans)
+
+    def _is_early(self, run: Run) -> bool:
+        if run.wakes_at is None:
+            return False
+        left = run.wakes_at.timestamp() - self._ledger.clock_ms() / 1000
+        return left > min(_EARLY_SECONDS, (run.wakes_at - run.updated_at).total_seconds() / 4)
 
     def _thaw(self, run: Run, plan: RestorePlan, attempt: Attempt) -> Thawed:
         store = self._manager.restore_stores.read_by(plan)
@@ -113,3 +124,7 @@ class ThawRuns:
         if run.state in {RunState.FAILED, RunState.REFUSED}:
             raise RunFailed(run.reason or f"the run {run_id} has ended")
         return run
+
+
+def _restores(run: Run) -> bool:
+    return run.kind is RunKind.RESTORE and bool(run.plan)

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from strata.errors import ObjectNotFound, StorageError
+from strata.errors import StorageError
 from strata.model.thaw import Heat, ObjectState, ThawSpeed
 from strata.planning.thaw import ARCHIVE_CLASSES
 from strata.s3client import Fault, FaultKind, Translated
@@ -66,18 +66,17 @@ class S3Thaw:
         return ObjectState(name=name, size=head["ContentLength"], storage_class=storage_class, heat=heat, until=until)
 
     def states(self, names: Iterable[str]) -> list[ObjectState]:
-        """How the objects stand, in their order; ObjectNotFound names one that is not there."""
+        """How the objects stand, in their order; one that is not there is left out, for whoever reads it to name."""
         wanted = list(names)
+        found: dict[str, Any] = {}
         with ThreadPoolExecutor(self._threads, thread_name_prefix="thaw") as pool:
-            found: dict[str, Any] = {}
             for listed in pool.map(self._listed, dict.fromkeys(_folder(name) for name in wanted)):
                 found.update(listed)
-            if missing := next((name for name in wanted if name not in found), None):
-                raise ObjectNotFound(f"the archive lacks {missing}", hint="It was deleted, or never written whole.")
-            known = {name: _by_listing(name, found[name]) for name in wanted}
-            for state in self._not_told(known, {name for name in wanted if found[name].get("RestoreStatus")}, pool):
+            known = {name: _by_listing(name, found[name]) for name in wanted if name in found}
+            told = any(found[name].get("RestoreStatus") for name in known)
+            for state in [] if told else self._not_told(known, pool):
                 known[state.name] = state
-        return [known[name] for name in wanted]
+        return list(known.values())
 
     def request(self, name: str, days: int, speed: ThawSpeed) -> Asked:
         """Ask for the object, to be readable for so many days; asking again is harmless.
@@ -99,17 +98,13 @@ class S3Thaw:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="thaw") as pool:
             return list(pool.map(lambda state: self.request(state.name, days, speed), states))
 
-    def _not_told(
-        self, known: dict[str, ObjectState], told: set[str], pool: ThreadPoolExecutor
-    ) -> Iterable[ObjectState]:
-        """The frozen objects whose listing left open whether they are on their way, by their heads.
+    def _not_told(self, known: dict[str, ObjectState], pool: ThreadPoolExecutor) -> Iterable[ObjectState]:
+        """The frozen objects by their heads, where no listing told of any that it is on its way or thawed.
 
-        Where the listing tells it of one, it tells it of all. Else a few are asked: if none was ever asked for, a
-        listing has nothing to tell, and the others are taken for frozen. To ask for one of them again is harmless.
+        A few are asked first: if none was ever asked for, there was nothing to tell, and the others are taken for
+        frozen. To ask for one of them again is harmless.
         """
         frozen = [name for name, state in known.items() if state.heat is Heat.FROZEN]
-        if told or not frozen:
-            return []
         some = frozen[:: max(len(frozen) // _SAMPLE, 1)]
         sample = list(pool.map(self.state_of, some))
         if all(state.heat is Heat.FROZEN for state in sample):

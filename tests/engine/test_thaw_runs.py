@@ -331,6 +331,39 @@ def test_a_restore_in_this_process_rests_between_visits(bench: Workbench, glacie
     assert holder(bench) is None
 
 
+@pytest.mark.usefixtures("held")
+def test_a_backup_that_is_waited_for_is_known_to_whoever_removes_backups(
+    bench: Workbench, thaws: ThawRuns, glacier: Glacier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its start until the run has ended, though it holds no lease."""
+    plan = started(bench)
+    assert thaws.awaited() == {plan.backup_id}
+    assert thaws.visit("restore") == AGAIN
+    assert thaws.awaited() == {plan.backup_id}
+    for name in glacier.asked():
+        glacier.finish(name)
+    due(bench, monkeypatch)
+    assert thaws.visit("restore") == READY
+    assert thaws.awaited() == {plan.backup_id}
+    finished(bench)
+    assert thaws.awaited() == frozenset()
+
+
+@pytest.mark.usefixtures("held")
+def test_a_store_that_does_not_answer_is_waited_for_too(
+    bench: Workbench, thaws: ThawRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage of the store in the middle of days of waiting fails nothing; the run says what it waits for."""
+    started(bench)
+    store = bench.manager.restore_stores.of(StorageTier.ARCHIVE)
+    gone = S3Store("s3://gone/backups", endpoint="http://127.0.0.1:1", attempts=1, **ACCESS)
+    assert store.thawer
+    monkeypatch.setattr(store.thawer, "_thaw", gone.thaw())
+    assert thaws.visit("restore") == AGAIN
+    assert "cannot be reached" in run_of(bench).waits_for
+    assert run_of(bench).state is RunState.RUNNING
+
+
 def test_a_store_that_is_not_configured_is_refused(bench: Workbench) -> None:
     """A sentence names the setting."""
     with pytest.raises(SettingError, match="there is no CLOUD store to restore from"):

@@ -14,6 +14,7 @@ from strata.model.thaw import Heat, ThawSpeed
 from strata.storage.s3 import S3Store
 from strata.storage.thawing import Asked, S3Thaw
 from tests.glacier import ACCESS, Glacier
+from workers.local_stack.servers import S3Server
 
 
 @pytest.fixture
@@ -86,6 +87,16 @@ def test_only_two_classes_have_to_be_thawed(
             store.get("chunks/one-000000.pack")
 
 
+def test_a_service_without_archive_classes_has_nothing_frozen(s3_server: S3Server) -> None:
+    """Nothing is known of classes there: everything is warm, whatever a listing is asked for besides."""
+    s3_server.make_bucket("thawing")
+    access: Any = {"access_key_id": s3_server.access_key, "secret_access_key": s3_server.secret_key}
+    store = S3Store("s3://thawing/a", endpoint=s3_server.endpoint, **access)
+    store.put("layers/one/000000.seg", [b"123"])
+    states = store.thaw().states(["layers/one/000000.seg"])
+    assert [(state.heat, state.size) for state in states] == [(Heat.WARM, 3)]
+
+
 def test_asking_again_and_asking_for_a_warm_object_is_harmless(glacier: Glacier, thaw: S3Thaw) -> None:
     """On its way already, thawed already, never frozen: none is a failure."""
     glacier.put("a/layers/one/000000.seg")
@@ -109,11 +120,11 @@ def test_some_thawed_and_some_not_are_told_apart(glacier: Glacier, thaw: S3Thaw)
     assert heats == [*[Heat.THAWING] * 5, Heat.THAWED, *[Heat.THAWING] * 33, Heat.FROZEN]
 
 
-def test_an_object_that_is_not_there_is_named(glacier: Glacier, thaw: S3Thaw) -> None:
-    """Neither a head nor a listing passes over a missing object."""
+def test_an_object_that_is_not_there_has_no_state(glacier: Glacier, thaw: S3Thaw) -> None:
+    """A listing leaves it out, so that others can be thawed; its head names it."""
     glacier.put("a/layers/one/000000.seg")
-    with pytest.raises(ObjectNotFound, match=r"layers/one/000001\.seg"):
-        thaw.states(["layers/one/000000.seg", "layers/one/000001.seg"])
+    states = thaw.states(["layers/one/000000.seg", "layers/one/000001.seg"])
+    assert [state.name for state in states] == ["layers/one/000000.seg"]
     with pytest.raises(ObjectNotFound, match=r"layers/one/000001\.seg"):
         thaw.state_of("layers/one/000001.seg")
 
