@@ -235,8 +235,7 @@ class BackupManager:
 
         Where something must be thawed first, at that speed or the usual one, the lease is taken after the thaw.
         """
-        known = self.ledger.run(run_id)
-        if known is not None:
+        if (known := self.ledger.run(run_id)) is not None:
             return self._restore_plan_of(known)
         fence = None
         try:

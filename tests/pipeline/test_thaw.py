@@ -77,7 +77,7 @@ class Archived:
         """The run, while it waits for its thaw."""
         run = self.pipeline.wiring.ledger.run(run_id)
         assert run is None or run.state is RunState.RUNNING, run.reason
-        return run if run and run.wakes_at and run.waits_for.startswith("a thaw") else None
+        return run if run and run.wakes_at and run.waits_for.startswith("a thaw: ") else None
 
     def ended_with_upkeep(self, run_id: str) -> Run | None:
         """The run, if it has ended; does what beat does meanwhile."""
