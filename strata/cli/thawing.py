@@ -28,8 +28,9 @@ def show_thaw(output: Output, thaw: ThawPlan) -> None:
             takes,
             *(f"{cost:,.2f}" for cost in costs),
         )
+    batches = f"{thaw.batches} batch{'' if thaw.batches == 1 else 'es'}"
     rows: list[tuple[str, Any]] = [
-        ("must be thawed", f"{thaw.objects:,} objects, {size(thaw.bytes)}, in {thaw.batches} batches"),
+        ("must be thawed", f"{thaw.objects:,} objects, {size(thaw.bytes)}, in {batches}"),
         ("on their way", f"{thaw.thawing:,} objects, {size(thaw.thawing_bytes)}"),
         ("can be read", f"{thaw.readable:,} objects, {size(thaw.readable_bytes)}"),
         ("copies stay", f"{thaw.days} days"),

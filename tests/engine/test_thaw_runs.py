@@ -24,6 +24,7 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning.thaw import DEFAULT_PRICES, prices_of
 from strata.sources.port import RestoreMode
 from strata.storage.s3 import S3Store
+from strata.storage.thawing import Asked
 from strata.testing import MemoryRecord, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
 from tests.glacier import ACCESS, Glacier
@@ -278,6 +279,30 @@ def test_a_visit_that_dies_half_way_is_made_up_for(
         monkeypatch.setattr(thaw, "request_all", real)
         assert thaws.visit("restore") == AGAIN
         assert len(glacier.asked()) == 2
+
+
+@pytest.mark.usefixtures("held")
+def test_standard_is_asked_for_where_expedited_has_no_capacity(
+    bench: Workbench, thaws: ThawRuns, glacier: Glacier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every object is asked for at the speed that can be had, and the run says which that is."""
+    plan = started(bench, speed=ThawSpeed.EXPEDITED)
+    assert plan.thaw
+    assert (plan.thaw.speed, plan.thaw.most_hours) == (ThawSpeed.EXPEDITED, 5 / 60)
+    store = bench.manager.restore_stores.of(StorageTier.ARCHIVE)
+    assert store.thawer
+    thaw, asked = store.thawer._thaw, list[ThawSpeed]()
+    real = thaw.request
+
+    def request(name: str, days: int, speed: ThawSpeed) -> Asked:
+        asked.append(speed)
+        return Asked.NOT_AT_THIS_SPEED if speed is ThawSpeed.EXPEDITED else real(name, days, speed)
+
+    monkeypatch.setattr(thaw, "request", request)
+    assert thaws.visit("restore") == AGAIN
+    assert sorted(asked) == [ThawSpeed.EXPEDITED] * 2 + [ThawSpeed.STANDARD] * 2
+    assert len(glacier.asked()) == 2
+    assert "standard was asked for" in run_of(bench).waits_for
 
 
 @pytest.mark.usefixtures("held")
