@@ -22,7 +22,7 @@ from strata.catalog.shelf import CatalogueStore, Shelf, read_shelf
 from strata.catalog.signed import Signer
 from strata.catalog.unreadable import Unreadable, among, latest
 from strata.catalog.view import Statistics, View, view_of
-from strata.errors import BackupNotFound, StorageError, StoreUnavailable, StrataError
+from strata.errors import BackupNotFound, SettingError, StorageError, StoreUnavailable, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
 from strata.model.manifest import BackupMetadata, manifest_name
@@ -123,7 +123,7 @@ class Catalogue:
     def only(self, store: StorageTier) -> Catalogue:
         """The same catalogue over one store."""
         if store not in self.stores:
-            raise BackupNotFound(
+            raise SettingError(
                 f"there is no {store.upper()} store here", hint=f"STRATA_{store.upper()}_URL says where it is."
             )
         return Catalogue({store: self.stores[store]}, self._signer, self._cache)

@@ -12,7 +12,7 @@ import pytest
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook, NoteKind
-from strata.errors import BackupNotFound, IntegrityError, StoreUnavailable
+from strata.errors import BackupNotFound, IntegrityError, SettingError, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus
 from strata.model.manifest import BackupMetadata, manifest_name
@@ -154,7 +154,7 @@ def test_what_is_not_there_or_ambiguous_is_said(catalogue: Catalogue) -> None:
         catalogue.resolve("2099")
     with pytest.raises(BackupNotFound, match="could be any of"):
         catalogue.resolve("2025")
-    with pytest.raises(BackupNotFound, match="there is no ARCHIVE store"):
+    with pytest.raises(SettingError, match="there is no ARCHIVE store"):
         catalogue.resolve(FIRST, store=StorageTier.ARCHIVE)
 
 

@@ -289,9 +289,7 @@ def test_standard_is_asked_for_where_expedited_has_no_capacity(
     plan = started(bench, speed=ThawSpeed.EXPEDITED)
     assert plan.thaw
     assert (plan.thaw.speed, plan.thaw.most_hours) == (ThawSpeed.EXPEDITED, 5 / 60)
-    store = bench.manager.restore_stores.of(StorageTier.ARCHIVE)
-    assert store.thawer
-    thaw, asked = store.thawer._thaw, list[ThawSpeed]()
+    thaw, asked = bench.manager.restore_stores.thawers[StorageTier.ARCHIVE]._thaw, list[ThawSpeed]()
     real = thaw.request
 
     def request(name: str, days: int, speed: ThawSpeed) -> Asked:
@@ -389,7 +387,7 @@ def test_a_store_that_does_not_answer_is_waited_for_too(
 
 def test_a_store_that_is_not_configured_is_refused(bench: Workbench) -> None:
     """A sentence names the setting."""
-    with pytest.raises(SettingError, match="there is no CLOUD store to restore from"):
+    with pytest.raises(SettingError, match="there is no CLOUD store here"):
         bench.manager.start_restore("latest", "other", RestoreMode.EXACT, (), StorageTier.CLOUD)
 
 
