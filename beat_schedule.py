@@ -33,10 +33,21 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "schedule": 30,
         "options": {"expires": 25},
     },
-    "sweep-spool": {
-        "task": "tasks.upkeep.sweep_spool",
+    "sweep": {
+        "task": "tasks.upkeep.sweep",
         "schedule": _HOUR,
         "options": {"expires": _HOUR // 2},
+    },
+    "copy-missing": {
+        "task": "tasks.upkeep.copy_missing",
+        "schedule": _HOUR,
+        "options": {"expires": _HOUR // 2},
+    },
+    "prune": {
+        "task": "tasks.upkeep.prune",
+        "schedule": 24 * _HOUR,
+        "kwargs": {"patience": _HOUR},
+        "options": {"expires": 12 * _HOUR},
     },
 }
 """Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease;

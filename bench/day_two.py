@@ -108,7 +108,7 @@ def _confirm(day: Day, manifest: BackupMetadata) -> None:
 def added_bytes(bench: Bench, manifest: BackupMetadata, tiers: tuple[Tier, ...]) -> int:
     """Bytes that a backup added for these tiers: its own layers, their documents, and the manifest."""
     own = [layer for layer in manifest.layers if layer.backup_id == manifest.backup_id and layer.tier in tiers]
-    store = bench.wiring.store
+    store = bench.wiring.depots.nearest.store
     documents = sum(store.size(layer_document_name(layer.layer_id)) for layer in own)
     return sum(layer.stored_bytes for layer in own) + documents + store.size(manifest_name(manifest.backup_id))
 

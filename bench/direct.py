@@ -13,8 +13,8 @@ from bench.key_by_key import StateManager
 from bench.limits import Section
 from bench.peers import timed
 from bench.stack import Bench
-from strata.engine.local import in_parallel
 from strata.engine.manager import BackupManager
+from strata.engine.parallel import in_parallel
 from strata.model.backup_type import BackupType
 from strata.model.tier import Tier
 

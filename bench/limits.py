@@ -18,6 +18,10 @@ LIMITS: Final[dict[str, float]] = {
     "CLOUD store of 1 GB / boto3 put_object, time": 1 / 0.8,
     "comparison of two indexes, peak MB": 500,
     "worker process, peak MB": 350,
+    "list of 10,000 backups, warm cache, s": 1.0,
+    "list of 10,000 backups, cold from S3, s": 30.0,
+    "prune plan of 10,000 manifests, s": 10,
+    "prune plan of 10,000 manifests, peak MB": 500,
 }
 """The most that each may come to."""
 

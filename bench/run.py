@@ -25,6 +25,8 @@ from bench.day_two import days
 from bench.direct import direct
 from bench.emergency import emergency
 from bench.limits import LIMITS, Section, kept
+from bench.listing import listing
+from bench.prune import prune_plan
 from bench.stack import measured_stack
 from bench.upload import upload
 from bench.warmup import warm_up
@@ -79,6 +81,8 @@ def measure(scale: float, compared: int, folder: Path, found: Findings) -> None:
         found.measure("restore", lambda: restoring(bench, first))
         found.measure("memory", lambda: memory(bench))
     found.measure("comparison", lambda: comparison(compared))
+    found.measure("listing", lambda: listing(folder))
+    found.measure("prune plan", prune_plan)
 
 
 def report(scale: float, found: Findings) -> dict[str, Any]:

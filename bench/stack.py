@@ -84,7 +84,7 @@ class Bench:
         run_id = self.begin(backup_type, fresh=fresh)
         self.wait(run_id)
         seconds = time.perf_counter() - began
-        return Backup(self.wiring.metadata.load(run_id), seconds)
+        return Backup(self.wiring.depots.nearest.metadata.load(run_id), seconds)
 
     def restore(self, backup_id: str) -> tuple[dict[str, float], float]:
         """A restore through the workers, into wiped tiers: seconds of its stages, and of the whole."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -27,7 +28,8 @@ from pydantic_settings import (
 
 from strata.errors import SettingError
 from strata.model.backup_type import BackupType
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
+from strata.planning import tables
 from strata.sources.hot_method import HotMethod
 from strata.store_settings import StoreSettings, plain_scheme
 
@@ -39,6 +41,16 @@ _OBJECT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)
 
 _UNREADABLE: Final = "it cannot be read as a URL; in a password write / as %2F, @ as %40, # as %23, ? as %3F, % as %25"
 _LARGEST_PORT: Final = 65535
+
+
+_TABLES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "placement": tables.stores,
+    "retention_days": tables.days,
+    "keep": tables.keep_rules,
+    "archive_after_days": tables.days,
+    "promised": tables.promise,
+}
+"""How the value of one type is read."""
 
 
 class Settings(StoreSettings):
@@ -87,6 +99,11 @@ class Settings(StoreSettings):
     keyring_file: Path = Field(
         Path("~/.config/strata/keyring.json"), description="The keyring (mode 0600), made by `strata keys init`."
     )
+    cache_folder: Path = Field(
+        Path("~/.cache/strata"),
+        description="Where what catalogues say is kept (mode 0700), so that a listing reads only what is new; it may "
+        "be lost at any time.",
+    )
     patterns: Annotated[dict[BackupType, tuple[str, ...]], NoDecode] = Field(
         {},
         description="Keys that a type of backup covers, as globs: `snapshot=position:*,order:*; emergency=config:*`. "
@@ -104,6 +121,32 @@ class Settings(StoreSettings):
         description="Members of JSON values, or columns, by comma, that say when a record last changed, such as "
         "`timestamp,last_updated`: one that says it is older than the parent counts as unchanged. Not set: nobody's "
         "clock is trusted.",
+    )
+    placement: Annotated[dict[BackupType, tuple[StorageTier, ...]], NoDecode] = Field(
+        {},
+        description="Stores of a type of backup, the one it is made in first, then those that get a copy: "
+        "`full=network,cloud; incremental=local`. Types not named keep their own.",
+    )
+    retention_days: Annotated[dict[BackupType, int], NoDecode] = Field(
+        {}, description="For how many days a type is kept: `full=90; snapshot=7`. Types not named keep their own."
+    )
+    keep: Annotated[dict[BackupType, dict[str, int]], NoDecode] = Field(
+        {}, description="What is kept besides: `full=last:3,daily:7,weekly:4,monthly:12; incremental=hourly:24`."
+    )
+    archive_after_days: Annotated[dict[BackupType, int], NoDecode] = Field(
+        {},
+        description="After how many days a type moves to ARCHIVE: `full=30; differential=14`. Not set: nothing moves.",
+    )
+    promised: Annotated[dict[BackupType, timedelta | None], NoDecode] = Field(
+        {},
+        description="The interval in which a good backup of a type is promised: `full=24h; incremental=15m`, or `off`. "
+        "Types not named keep their own.",
+    )
+    copy_rule: str = Field(
+        "3-2-1-1-0", description="Copies (the live state is one), kinds of media, offsite, immutable, errors."
+    )
+    prune_grace_hours: int = Field(
+        24, ge=0, le=8760, description="Hours from the mark of a backup to its removal; orphans stay as long."
     )
     before_cut: str | None = Field(None, description="A command that makes the application stand still for the cuts.")
     after_cut: str | None = Field(None, description="A command that lets it go on; run in any case.")
@@ -176,7 +219,22 @@ class Settings(StoreSettings):
             found[name.strip()] = patterns
         return found
 
-    @field_validator("keyring_file", "stack_folder")
+    @field_validator("placement", "retention_days", "keep", "archive_after_days", "promised", mode="before")
+    @classmethod
+    def _table(cls, value: Any, info: ValidationInfo) -> Any:
+        found = tables.by_type(value)
+        if not isinstance(found, dict):
+            raise ValueError("it must be a value for each type, such as full=...")  # noqa: TRY004 - pydantic's way
+        parse = _TABLES[str(info.field_name)]
+        return {name: parse(text) for name, text in found.items()}
+
+    @field_validator("copy_rule")
+    @classmethod
+    def _rule(cls, value: str) -> str:
+        tables.copy_rule(value)
+        return value
+
+    @field_validator("keyring_file", "stack_folder", "cache_folder")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         try:

@@ -271,7 +271,7 @@ class FlakyStore(WrappedStore):
     def __init__(self, inner: ObjectStore, fails: Iterable[int], moment: Moment = Moment.BEFORE) -> None:
         super().__init__(inner)
         self.operations = 0
-        self._fails, self._moment = frozenset(fails), moment
+        self.fails, self._moment = frozenset(fails), moment
 
     def put(self, name: str, parts: Sequence[Buffer]) -> None:
         with self._answering():
@@ -296,10 +296,10 @@ class FlakyStore(WrappedStore):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         number, self.operations = self.operations, self.operations + 1
-        if number in self._fails and self._moment is Moment.BEFORE:
+        if number in self.fails and self._moment is Moment.BEFORE:
             raise StoreUnavailable(f"{self.url} does not answer")
         yield
-        if number in self._fails and self._moment is Moment.AFTER:
+        if number in self.fails and self._moment is Moment.AFTER:
             raise StoreUnavailable(f"{self.url} did not answer in time")
 
 

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
-from strata.clock import Clock, SystemClock
+from strata.clock import Clock
+from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
-from strata.engine.creator import BackupCreator
+from strata.engine.copier import Copier
+from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
-from strata.engine.restorer import BackupRestorer
+from strata.engine.prune_runs import PruneRuns
+from strata.engine.pruner import Pruner, Rules
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
-from strata.engine.upkeep import Upkeep
+from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
-from strata.seal.keyring import FileKeyring, Keyring
+from strata.planning.prune import PruneRules
+from strata.planning.retention import RetentionService
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
 from strata.storage.s3 import S3Store
-from strata.store_wiring import Locking, StoreWiring, s3_options
+from strata.store_wiring import StoreWiring
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -43,51 +52,30 @@ _ANSWER_SECONDS: Final = 2
 """How long a command waits to learn that there is no ledger: it has better to do."""
 
 
-class Wiring:
+class Wiring(StoreWiring):
     """Builds each part when it is first asked for; make one after a fork, never before."""
 
-    def __init__(self, settings: Settings, watcher: Watcher | None = None, clock: Clock | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        watcher: Watcher | None = None,
+        clock: Clock | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(settings, clock, tell)
         self._watcher = watcher
-        self.clock = clock or SystemClock()
         keep_freed_memory()
 
     @cached_property
-    def keyring(self) -> Keyring:
-        """The keyring; KeyringError where there is none."""
-        return FileKeyring.load(self.settings.keyring_file)
-
-    @cached_property
-    def stores(self) -> dict[StorageTier, ObjectStore]:
-        """The store of each configured storage tier, in the order LOCAL, NETWORK, CLOUD, ARCHIVE."""
-        return self._stores.stores()
-
-    @cached_property
-    def locking(self) -> dict[StorageTier, Locking]:
-        """The stores that refuse to remove what is locked, where the settings ask for that."""
-        return self._stores.locking()
-
-    @cached_property
-    def buckets(self) -> dict[StorageTier, S3Store]:
-        """The configured stores in S3, with the verbs that only S3 has."""
-        tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
-        return {tier: self._stores.bucket(tier) for tier in tiers if tier in self.stores}
-
-    @property
-    def store(self) -> ObjectStore:
-        """The store that backups go to and come from: the first that is configured."""
-        for store in self.stores.values():
-            return store
-        raise SettingError("no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.")
-
-    @cached_property
-    def _stores(self) -> StoreWiring:
-        return StoreWiring(self.settings, self.clock)
-
-    @cached_property
-    def bare_stores(self) -> dict[StorageTier, ObjectStore]:
-        """The same stores without wrappers, for who wants to know at once whether one answers."""
-        return {tier: self._stores.bare(tier) for tier in self.stores}
+    def depots(self) -> Depots:
+        """Every store with the parts that work on it."""
+        return Depots(
+            {
+                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock)
+                for tier, store in self.stores.items()
+            },
+            self.catalogue,
+        )
 
     @cached_property
     def spool(self) -> Spool:
@@ -146,14 +134,18 @@ class Wiring:
         return RedisLease(self._result_redis)
 
     @cached_property
-    def metadata(self) -> BackupMetadataManager:
-        """The manifests of the store."""
-        return BackupMetadataManager(self.store, self.keyring)
+    def copier(self) -> Copier:
+        """Copies backups from store to store."""
+        return Copier(self.depots, self.clock)
 
-    @cached_property
-    def restorer(self) -> BackupRestorer:
-        """Reads backups, and writes them back."""
-        return BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
+    def restoring(self) -> Wiring:
+        """The same wiring for restores in this process: a machine without a spool is given one."""
+        settings = self.settings
+        if not (settings.spool_url or "").startswith("file://") and not self.ledger_answers:
+            folder = Path(mkdtemp(prefix="strata-spool-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            settings = settings.model_copy(update={"spool_url": folder.as_uri()})
+        return Wiring(settings, self._watcher, self.clock, self.tell)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -168,7 +160,30 @@ class Wiring:
     @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
-        return Upkeep(self.manager, self.spool, self.clock)
+        tidied = [store for store in self.bare_stores.values() if isinstance(store, Tidied)]
+        return Upkeep(self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied)
+
+    @cached_property
+    def prunes(self) -> PruneRuns:
+        """Prunes through the workers."""
+        return PruneRuns(self.manager, self._pruner)
+
+    @cached_property
+    def local_prunes(self) -> PruneRuns:
+        """Prunes in this process."""
+        return PruneRuns(self.local_manager, self._pruner)
+
+    @cached_property
+    def retention(self) -> RetentionService:
+        """Which backups are kept."""
+        return RetentionService(self.settings.retention_days, self.settings.keep)
+
+    @cached_property
+    def _pruner(self) -> Pruner:
+        """It reads the catalogue from the stores alone, whatever is kept of it here."""
+        grace = timedelta(hours=self.settings.prune_grace_hours)
+        rules = Rules(self.retention, self.strategy, PruneRules(grace))
+        return Pruner(self.depots, Catalogue(self.stores, self.keyring), rules, self.clock)
 
     @cached_property
     def ledger_answers(self) -> bool:
@@ -212,7 +227,7 @@ class Wiring:
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         options = BackupOptions(
             tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
-            stores={tier: store.url for tier, store in self.stores.items()},
+            place=self.strategy.place,
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,
             patterns=settings.patterns,
@@ -225,10 +240,7 @@ class Wiring:
             DataCollector(
                 self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
             ),
-            BackupCreator(self.spool, self.store, self.keyring, self.clock),
-            self.restorer,
-            self.metadata,
-            self.store,
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,

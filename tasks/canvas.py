@@ -17,6 +17,15 @@
             finish
     whatever fails, once: abandon
 
+    copy_backup
+      chord: copy_part, one for about a gigabyte            bring what the other store lacks, and read it back there
+        finish_copy                                         the manifest last
+    whatever fails, once: abandon
+
+    prune
+      chain: mark -> sweep_store, one for each store -> finish
+    whatever fails, once: abandon
+
 Always a flat chord, never one in a header (a member that fails there hangs the outer one for ever), never a bare
 group. Signatures are immutable: ids travel, results stay in the ledger.
 """
@@ -30,7 +39,7 @@ from typing import Any
 from celery import chain, chord
 
 from strata.model.backup_type import RULES, Manner
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.ticket import Merged, Unit
 from strata.model.tier import Tier
 from tasks.abandon import abandon
@@ -97,6 +106,30 @@ def applying(plan: RestorePlan) -> Any:
     from tasks.restore import APPLY, finish
 
     return chord([read_as(APPLY[Tier(tier)], plan.restore_id) for tier in plan.tiers], read_as(finish, plan.restore_id))
+
+
+def copy(plan: CopyPlan) -> Any:
+    """Copy part by part, then write the manifest."""
+    from tasks.copy import copy_part, finish_copy
+
+    run_id, parts = plan.copy_id, len(plan.parts)
+    finish = read_as(finish_copy, run_id)
+    if not parts:
+        return finish.on_error(_abandoning(run_id))
+    header = [
+        read_as(copy_part, run_id, f"{part.number}", shown=f"{plan.target} {part.number + 1}/{parts}")
+        for part in plan.parts
+    ]
+    return chord(header, finish).on_error(_abandoning(run_id))
+
+
+def prune(order: PruneOrder) -> Any:
+    """Mark, then one store after the other."""
+    from tasks.prune import finish, mark, sweep_store
+
+    run_id = order.prune_id
+    sweeps = [read_as(sweep_store, run_id, tier.value, shown=tier.value) for tier in order.stores]
+    return chain(read_as(mark, run_id), *sweeps, read_as(finish, run_id)).on_error(_abandoning(run_id))
 
 
 def lane_of(plan: BackupPlan) -> str:

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.engine.handed import State
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
+PRUNE: Final = "tasks.upkeep.prune"
+COPY_BACKUP: Final = "tasks.copy.copy_backup"
 
 EMERGENCY: Final = "strata.emergency"
 """The queue of stubborn backups, which have a worker of their own."""
@@ -77,14 +79,33 @@ def enqueue_backup(
         raise
 
 
-def enqueue_restore(app: Celery, backup: str, run_id: str, mode: str, tiers: Sequence[Tier] = ()) -> None:
-    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds."""
-    _send(
-        app,
-        START_RESTORE,
-        run_id,
-        {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]},
-    )
+def enqueue_restore(
+    app: Celery,
+    backup: str,
+    run_id: str,
+    mode: str,
+    tiers: Sequence[Tier] = (),
+    store: StorageTier | None = None,
+) -> None:
+    """Ask for a restore of a backup (its full id) under this run id.
+
+    No tiers means all the backup holds, no store the best that has it.
+    """
+    arguments = {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]}
+    _send(app, START_RESTORE, run_id, {**arguments, "store": store and store.value})
+
+
+def enqueue_copy(
+    app: Celery, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+) -> None:
+    """Ask for a copy of a backup (its full id) in another store under this run id."""
+    arguments = {"backup_id": backup_id, "to": target.value, "copy_id": run_id, "source": source and source.value}
+    _send(app, COPY_BACKUP, run_id, arguments)
+
+
+def enqueue_prune(app: Celery, run_id: str) -> None:
+    """Ask for a prune under this run id."""
+    _send(app, PRUNE, run_id, {"run_id": run_id})
 
 
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:

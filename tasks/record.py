@@ -1,13 +1,26 @@
-"""Makes the backup exist."""
+"""Makes the backup exist, and has it copied."""
 
 from __future__ import annotations
 
 from celery import shared_task
+from kombu.exceptions import OperationalError
 
-from tasks.stage import StageTask, wiring
+from tasks.copy import copy_backup
+from tasks.stage import StageTask, logger, wiring
 
 
 @shared_task(base=StageTask, name="tasks.record.record")
 def record(run_id: str) -> str:
-    """Write the manifest, end the run; returns the backup's id."""
-    return wiring().manager.record(run_id).backup_id
+    """Write the manifest, end the run, and ask for the copies; returns the backup's id.
+
+    A copy that cannot be asked for is made later (tasks.upkeep.copy_missing): the backup is there.
+    """
+    manager = wiring().manager
+    copies = manager.plan(run_id).copies
+    backup_id = manager.record(run_id).backup_id
+    for target in copies:
+        try:
+            copy_backup.apply_async(args=(backup_id, target.value))
+        except OperationalError:
+            logger.warning("the copy of %s to %s was not sent; it will be made later", backup_id, target.upper())
+    return backup_id

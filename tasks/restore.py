@@ -8,7 +8,7 @@ from typing import Any, Final
 from celery import shared_task
 
 from strata.model.run import RunKind
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import new_run_id
 from strata.sources.port import RestoreMode
 from tasks import canvas
@@ -17,13 +17,21 @@ from tasks.stage import StageTask, starting, wiring
 
 @shared_task(name="tasks.restore.start_restore")
 def start_restore(
-    backup: str = "latest", restore_id: str | None = None, mode: str = "exact", tiers: list[str] | None = None
+    backup: str = "latest",
+    restore_id: str | None = None,
+    mode: str = "exact",
+    tiers: list[str] | None = None,
+    store: str | None = None,
 ) -> str:
-    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id."""
+    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id.
+
+    `store` is the storage tier it is read from, the best that holds it otherwise.
+    """
     run_id = restore_id or new_run_id("restore", datetime.now(UTC))
     with starting(run_id, RunKind.RESTORE):
         wanted = tuple(dict.fromkeys(map(Tier, tiers or ())))
-        plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted)
+        read_from = StorageTier(store) if store else None
+        plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted, read_from)
         canvas.restore(plan).apply_async()
     return run_id
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any, Final
+
 from celery import shared_task
 
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.errors import LeaseHeld
+from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import RunKind
+from strata.planning.backup import new_run_id
 from tasks import canvas
-from tasks.stage import wiring
+from tasks.copy import copy_backup
+from tasks.stage import logger, starting, wiring
+
+_AGAIN_SECONDS: Final = 15
 
 
 @shared_task(name="tasks.upkeep.resend_stalled")
@@ -18,12 +26,51 @@ def resend_stalled() -> list[str]:
         if run.kind is RunKind.BACKUP:
             plan = BackupPlan.model_validate_json(run.plan)
             canvas.backup(plan, wiring().manager.baseline_units(plan)).apply_async()
+        elif run.kind is RunKind.COPY:
+            canvas.copy(CopyPlan.model_validate_json(run.plan)).apply_async()
+        elif run.kind is RunKind.PRUNE:
+            canvas.prune(PruneOrder.model_validate_json(run.plan)).apply_async()
         else:
             canvas.restore(RestorePlan.model_validate_json(run.plan)).apply_async()
     return [run.run_id for run in runs]
 
 
-@shared_task(name="tasks.upkeep.sweep_spool")
-def sweep_spool() -> list[str]:
-    """Remove staging that no run needs; returns the ids of the runs it belonged to."""
+@shared_task(name="tasks.upkeep.sweep")
+def sweep() -> list[str]:
+    """Remove staging that no run needs, and what writers that died left unfinished in stores.
+
+    Returns the ids of the runs whose staging it was.
+    """
+    wiring().upkeep.sweep_stores()
     return wiring().upkeep.sweep_spool()
+
+
+@shared_task(name="tasks.upkeep.copy_missing")
+def copy_missing() -> list[str]:
+    """Send the copies that placement names and no store holds, newest backups first; returns what was sent."""
+    sent = []
+    for missing in wiring().upkeep.missing_copies():
+        logger.warning("%s has no copy in %s, though %s", missing.backup_id, missing.target.upper(), missing.reason)
+        copy_backup.apply_async(args=(missing.backup_id, missing.target.value))
+        sent.append(f"{missing.backup_id} to {missing.target}")
+    return sent
+
+
+@shared_task(bind=True, name="tasks.upkeep.prune", max_retries=None)
+def prune(self: Any, run_id: str | None = None, *, patience: int = 0) -> str:
+    """Mark what need not be kept, and remove what was marked long enough ago; returns the prune's id.
+
+    `patience` is for how many seconds a run that holds the lease is waited for.
+    """
+    run_id = run_id or new_run_id("prune", datetime.now(UTC))
+    held = False
+    with starting(run_id, RunKind.PRUNE):
+        try:
+            canvas.prune(wiring().prunes.start(run_id, again=patience > 0)).apply_async()
+        except LeaseHeld:
+            if patience <= 0:
+                raise
+            held = True
+    if held:
+        raise self.retry(args=(run_id,), kwargs={"patience": patience - _AGAIN_SECONDS}, countdown=_AGAIN_SECONDS)
+    return run_id

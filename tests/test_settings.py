@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from strata.errors import SettingError
+from strata.model.backup_type import BackupType
+from strata.model.tier import StorageTier
 from strata.settings import PREFIX, Settings, load_settings, read_settings, required
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -59,6 +62,34 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.keyring_file == Path.home() / "keys.json"
 
 
+def test_tables_by_type_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes where, and how long it stays, is read for each type."""
+    monkeypatch.setenv("STRATA_PLACEMENT", "full = cloud , archive; snapshot=local")
+    monkeypatch.setenv("STRATA_RETENTION_DAYS", "full=400; emergency=0")
+    monkeypatch.setenv("STRATA_KEEP", "full=last:3, yearly:unlimited")
+    monkeypatch.setenv("STRATA_PROMISED", "incremental=5m; differential=off")
+    settings = load_settings()
+    assert settings.placement == {
+        BackupType.FULL: (StorageTier.CLOUD, StorageTier.ARCHIVE),
+        BackupType.SNAPSHOT: (StorageTier.LOCAL,),
+    }
+    assert settings.retention_days == {BackupType.FULL: 400, BackupType.EMERGENCY: 0}
+    assert settings.keep == {BackupType.FULL: {"last": 3, "yearly": -1}}
+    assert settings.promised == {BackupType.INCREMENTAL: timedelta(minutes=5), BackupType.DIFFERENTIAL: None}
+
+
+def test_tables_by_type_are_read_from_the_file() -> None:
+    """In TOML they may be written as tables too."""
+    Path("strata.toml").write_text(
+        '[placement]\nfull = ["cloud"]\n[retention_days]\nfull = 5\n[keep.full]\ndaily = 7\n[promised]\nfull = "1h"\n'
+    )
+    settings = load_settings()
+    assert settings.placement == {BackupType.FULL: (StorageTier.CLOUD,)}
+    assert settings.retention_days == {BackupType.FULL: 5}
+    assert settings.keep == {BackupType.FULL: {"daily": 7}}
+    assert settings.promised == {BackupType.FULL: timedelta(hours=1)}
+
+
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty value, as compose files leave behind, is the default."""
     monkeypatch.setenv("STRATA_HOT_URL", "")
@@ -94,6 +125,13 @@ WRONG = {
     "NETWORK_BANDWIDTH": ["0", "10MB"],
     "STORE_THREADS": ["0", "65"],
     "SPOOL_URL": ["/tmp/spool", "redis://host"],
+    "PLACEMENT": ["full", "full=", "full=tape", "full=local,local", "weekly=local", "full=local; full=cloud"],
+    "RETENTION_DAYS": ["full=x", "full=-1", "full=1.5", "90", "full=99999"],
+    "KEEP": ["full=3", "full=daily:x", "full=minutely:3", "full=daily:3,daily:4", "full=,"],
+    "ARCHIVE_AFTER_DAYS": ["full=soon", "30"],
+    "PROMISED": ["full=24", "full=0h", "full=1 fortnight", "24h"],
+    "COPY_RULE": ["3-2-1", "3-2-1-1-x", "three"],
+    "PRUNE_GRACE_HOURS": ["-1", "a day", "9000"],
     "KEYRING_FILE": ["~nobody-of-that-name/keyring.json"],
     "ZSTD_LEVEL": ["0", "20", "best"],
     "SEGMENT_BYTES": ["1000", "1000000000", "32MiB"],

@@ -101,6 +101,8 @@ TASK_MODULES: Final = [
         "record",
         "abandon",
         "restore",
+        "copy",
+        "prune",
         "upkeep",
     )
 ]

@@ -37,6 +37,9 @@ ROUTES: Final = {
     "tasks.compress.*": {"queue": SEAL, "routing_key": SEAL},
     "tasks.encrypt.*": {"queue": SEAL, "routing_key": SEAL},
     "tasks.store.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.copy.copy_backup": {"queue": CONTROL, "routing_key": CONTROL},
+    "tasks.copy.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.prune.*": {"queue": STORE, "routing_key": STORE},
     "tasks.verify.*": {"queue": STORE, "routing_key": STORE},
     "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
 }

@@ -42,6 +42,7 @@ class LayerCatalog:
         return LayerRef(
             layer_id=layer.layer_id,
             backup_id=layer.backup_id,
+            created_at=layer.created_at,
             tier=layer.tier,
             kind=layer.kind,
             fingerprint_key_id=layer.fingerprint_key_id,

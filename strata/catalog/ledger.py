@@ -63,8 +63,8 @@ class Ledger(Protocol):
         """Move a running run to a final state; False where it was final already.
 
         A lease that lies beside the ledger is given back in the same moment, so that whoever sees the end can begin
-        the next run. FAILED is refused too while the run's last stage (record or finish) is done or under way: what may
-        be about to commit is not called a failure.
+        the next run. FAILED is refused too while the run's last stage (record, finish or commit) is done or under way:
+        what may be about to commit is not called a failure.
         """
         ...
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done
 from strata.errors import RunFailed, StageBusy
-from strata.model.run import Progress, Run, RunState, Stage, StageRow
+from strata.model.run import COMMITS, Progress, Run, RunState, Stage, StageRow
 
 
 @dataclass
@@ -186,5 +186,5 @@ class MemoryLedger:
 
 
 def _committing(entry: _Entry) -> bool:
-    rows = [row for (stage, _), row in entry.rows.items() if stage in {Stage.RECORD, Stage.FINISH}]
+    rows = [row for (stage, _), row in entry.rows.items() if stage in COMMITS]
     return any(row.result is not None or (row.token and row.expires > time.time()) for row in rows)

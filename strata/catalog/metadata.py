@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from pydantic import ValidationError
-
-from strata.catalog.canonical import canonical
-from strata.errors import (
-    BackupNotFound,
-    IntegrityError,
-    KeyringError,
-    ObjectExists,
-    ObjectNotFound,
-    StoreUnavailable,
-    StrataError,
-)
+from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, parse_name
+from strata.catalog.signed import SignedForm, Signer
+from strata.catalog.unreadable import Unreadable, among, latest, unreadable
+from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.layer import LayerRef
-from strata.model.manifest import FORMAT_VERSION, BackupMetadata, manifest_name
+from strata.model.manifest import BackupMetadata, manifest_name
 
-_PREFIX: Final = "manifests/"
-_NOTES: Final = "notes/"
-_GENERATION: Final = re.compile(rb'"generation":(\d{1,9})[,}]')
-_SIGNED_AS: Final = b"strata manifest v0\n"
-"""What is signed says what it is: a signature of anything else never makes a manifest."""
-
+MANIFESTS: Final = "manifests/"
+MANIFEST: Final = SignedForm("manifest")
 LATEST: Final = "latest"
+
+_GENERATION: Final = re.compile(rb'"generation":(\d{1,15})[,}]')
 
 
 class ManifestStore(Protocol):
@@ -57,28 +45,6 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-class Signer(Protocol):
-    """Signs and checks; a keyring does."""
-
-    def sign(self, message: bytes) -> tuple[str, bytes]: ...
-
-    def check(self, key_id: str, signature: bytes, message: bytes) -> None: ...
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A manifest that cannot be trusted, and why; it hides no other."""
-
-    name: str
-    reason: str
-    retryable: bool = False
-    """Whether it may be whole: the store did not answer when it was read."""
-    generation: int = 0
-    """The generation that its bytes still tell, though nothing vouches for it."""
-    keyless: bool = False
-    """Whether it may be whole: the keyring lacks the key that would check it."""
-
-
 class BackupMetadataManager:
     """Writes, reads and finds the manifests of one store."""
 
@@ -90,105 +56,63 @@ class BackupMetadataManager:
 
     def save(self, metadata: BackupMetadata) -> None:
         """Commit a backup: sign its manifest and put it, once. Nothing may fail after this."""
-        body = canonical(metadata.model_dump(mode="json"))
-        key_id, signature = self._signer.sign(_SIGNED_AS + body)
-        self._store.put(manifest_name(metadata.backup_id), [_whole(body, key_id, signature)])
+        self._store.put(manifest_name(metadata.backup_id), [MANIFEST.write(metadata, self._signer)])
 
     def load(self, backup_id: str) -> BackupMetadata:
         """The manifest of a full id; BackupNotFound or IntegrityError name it."""
         try:
-            return self._parse(manifest_name(backup_id), self._store.get(manifest_name(backup_id)))
+            return self.read(manifest_name(backup_id))
         except ObjectNotFound:
             raise BackupNotFound(
                 f"there is no backup {backup_id} in {self._store.url}", hint="`strata list` shows what is there."
             ) from None
 
+    def read(self, name: str) -> BackupMetadata:
+        """The manifest of that name; ObjectNotFound, IntegrityError or KeyringError name it."""
+        return self._parse(name, self._store.get(name))
+
     def history(self) -> tuple[list[BackupMetadata], list[Unreadable]]:
         """Every backup of the store, newest first, and the manifests that cannot be read."""
         good: list[BackupMetadata] = []
         bad: list[Unreadable] = []
-        for name in sorted((info.name for info in self._store.list(_PREFIX)), reverse=True):
+        for name in sorted((info.name for info in self._store.list(MANIFESTS)), reverse=True):
             data = b""
             try:
                 data = self._store.get(name)
                 good.append(self._parse(name, data))
             except StrataError as error:
-                told = _GENERATION.search(data)
-                bad.append(
-                    Unreadable(
-                        name,
-                        error.sentence,
-                        error.retryable,
-                        int(told[1]) if told else 0,
-                        isinstance(error, KeyringError),
-                    )
-                )
+                bad.append(unreadable(name, error, generation_told(data)))
         good.sort(key=lambda metadata: (metadata.generation, metadata.created_at), reverse=True)
         return good, bad
 
     def context(self) -> BackupContext:
         """The baselines: a summary of every readable backup. A manifest is read once by a process: it never changes."""
-        names = {info.name for info in self._store.list(_PREFIX)}
+        names = {info.name for info in self._store.list(MANIFESTS)}
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
-        for name in names - self._summaries.keys():
-            with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
-                self._summaries[name] = self._summary(self._parse(name, self._store.get(name)))
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
+            list(pool.map(self._summarise, names - self._summaries.keys()))
         return BackupContext.of(self._summaries.values())
 
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
-        with suppress(ObjectExists):
-            body = canonical({"layer_id": layer_id, "noted_at": f"{now:%Y-%m-%dT%H:%M:%SZ}"})
-            self._store.put(f"{_NOTES}{layer_id}/{now:%Y%m%dT%H%M%S}-damaged.json", [body + b"\n"])
+        NoteBook(self._store, self._signer).add(NoteKind.DAMAGED, layer_id, now)
 
     def damaged_layers(self) -> set[str]:
-        """The layers of which that was noted."""
-        names = (info.name.removeprefix(_NOTES) for info in self._store.list(_NOTES))
-        return {name.partition("/")[0] for name in names if name.endswith("-damaged.json")}
+        """The layers of which that was noted, by the notes' names alone: a false one costs bytes, and nothing else."""
+        notes = (parse_name(info.name) for info in self._store.list(NOTES))
+        return {note.subject for note in notes if note and note.kind is NoteKind.DAMAGED}
 
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""
         if reference == LATEST:
-            return self._latest(backup_type)
-        ids = [info.name.removeprefix(_PREFIX).removesuffix(".json") for info in self._store.list(_PREFIX)]
-        found = [reference] if reference in ids else sorted(name for name in ids if name.startswith(reference))
-        if len(found) > 1:
-            shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")  # noqa: PLR2004 - a handful
-            raise BackupNotFound(f"{reference!r} could be any of {shown}", hint="Give more of the id.")
-        if not found or not reference:
-            raise BackupNotFound(
-                f"there is no backup {reference!r} in {self._store.url}", hint="`strata list` shows what is there."
-            )
-        return self.load(found[0])
+            return latest(*self.history(), self._store.url, backup_type)
+        ids = [backup_id_of(info.name) for info in self._store.list(MANIFESTS)]
+        return self.load(among(reference, ids, self._store.url))
 
-    def _latest(self, backup_type: BackupType | None) -> BackupMetadata:
-        good, bad = self.history()
-        unread = next((one for one in bad if one.retryable), None)
-        if unread:  # it may be the latest: an older one must not pass for it
-            raise StoreUnavailable(
-                f"which backup is the latest cannot be told: {unread.reason}", hint="Try again, or name the backup."
-            )
-        found = next((one for one in good if backup_type in {None, one.backup_type}), None)
-        # Ids sort by time; where a clock was set back, the damaged manifest may still tell its generation.
-        newer = [
-            one
-            for one in bad
-            if found and (one.name > manifest_name(found.backup_id) or one.generation > found.generation)
-        ]
-        if found and newer:  # nobody who asks for the latest means an older one without knowing
-            raise _kind_of(newer[0])(
-                f"the latest backup cannot be read: {newer[0].reason}",
-                hint=f"Name an older one: the latest that can be read is {found.backup_id}.",
-            )
-        if found:
-            return found
-        if bad:
-            raise _kind_of(bad[0])(
-                f"no manifest in {self._store.url} can be read: {bad[0].reason}",
-                hint="Bring back the keyring the backups were made with." if bad[0].keyless else "",
-            )
-        raise BackupNotFound(f"there is no backup in {self._store.url} yet", hint="Make one: `strata backup full`.")
+    def _summarise(self, name: str) -> None:
+        with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
+            self._summaries[name] = self._summary(self.read(name))
 
     def _summary(self, backup: BackupMetadata) -> BackupSummary:
         return BackupSummary(
@@ -196,7 +120,6 @@ class BackupMetadataManager:
             backup_type=backup.backup_type,
             generation=backup.generation,
             created_at=backup.created_at,
-            store_url=backup.store_url,
             fingerprint_key_id=backup.fingerprint_key_id,
             tiers=tuple(
                 TierSummary(
@@ -211,40 +134,23 @@ class BackupMetadataManager:
         )
 
     def _parse(self, name: str, data: bytes) -> BackupMetadata:
-        body, key_id, signature = _open(name, data)
-        try:
-            self._signer.check(key_id, signature, _SIGNED_AS + body)
-            metadata = BackupMetadata.model_validate_json(body)
-        except IntegrityError as error:
-            raise IntegrityError(f"the manifest {name} is damaged or forged: {error.sentence}") from None
-        except KeyringError as error:
-            raise KeyringError(f"the manifest {name} cannot be checked: {error.sentence}", hint=error.hint) from None
-        except ValidationError as error:
-            raise IntegrityError(f"the manifest {name} lacks or misstates {error.error_count()} fields") from None
-        if manifest_name(metadata.backup_id) != name:
-            raise IntegrityError(f"the manifest {name} is that of {metadata.backup_id}")
-        return metadata
+        return parsed(name, data, self._signer)[0]
 
 
-def _kind_of(one: Unreadable) -> type[StrataError]:
-    return KeyringError if one.keyless else IntegrityError
+def parsed(name: str, data: bytes, signer: Signer) -> tuple[BackupMetadata, str]:
+    """A manifest by its name and bytes, and the key that signed it; IntegrityError or KeyringError name it."""
+    metadata, key_id = MANIFEST.read(BackupMetadata, name, data, signer)
+    if manifest_name(metadata.backup_id) != name:
+        raise IntegrityError(f"the manifest {name} is that of {metadata.backup_id}")
+    return metadata, key_id
 
 
-def _open(name: str, data: bytes) -> tuple[bytes, str, bytes]:
-    """The manifest's body, its signing key's id and the signature; every byte of the file must be as it was written."""
-    try:
-        document = json.loads(data)
-        body, seal, version = canonical(document["manifest"]), document["signature"], document["manifest"]["format"]
-        key_id, signature = str(seal["key_id"]), base64.b64decode(seal["ed25519"], validate=True)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise IntegrityError(f"the manifest {name} is damaged: it is not the document that was written") from None
-    if version != FORMAT_VERSION:
-        raise IntegrityError(f"the manifest {name} has format version {version}; this Strata reads {FORMAT_VERSION}")
-    if _whole(body, key_id, signature) != data:
-        raise IntegrityError(f"the manifest {name} is damaged: its bytes are not those that were written")
-    return body, key_id, signature
+def backup_id_of(name: str) -> str:
+    """The id of the backup whose manifest has that name."""
+    return name.removeprefix(MANIFESTS).removesuffix(".json")
 
 
-def _whole(body: bytes, key_id: str, signature: bytes) -> bytes:
-    seal = canonical({"ed25519": base64.b64encode(signature).decode(), "key_id": key_id})
-    return b'{"manifest":' + body + b',"signature":' + seal + b"}\n"
+def generation_told(data: bytes) -> int:
+    """The generation that a manifest's bytes tell, though nothing may vouch for it; 0 for none."""
+    told = _GENERATION.search(data)
+    return int(told[1]) if told else 0

@@ -14,7 +14,7 @@ from strata.catalog.lease import LEASE_KEY
 from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done
 from strata.catalog.redis_answers import asking
 from strata.errors import RunFailed, StageBusy
-from strata.model.run import Progress, Run, RunKind, RunState, Stage, StageRow
+from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
@@ -86,7 +86,7 @@ return {'ok'}
 
 _END: Final = """
 if state ~= 'RUNNING' then return {'final'} end
-for _, field in ipairs({'record:', 'finish:'}) do
+for _, field in ipairs({COMMITS}) do
   local row = read(field)
   if ARGV[1] == 'FAILED' and row and (row.result or (row.token and row.expires > now)) then return {'committing'} end
 end
@@ -94,7 +94,7 @@ redis.call('HSET', run, 'state', ARGV[1], 'reason', ARGV[2], 'code', ARGV[3], 'u
 local held = redis.call('GET', KEYS[3])
 if held and cjson.decode(held).fence == tonumber(redis.call('HGET', run, 'fence')) then redis.call('DEL', KEYS[3]) end
 return {'ok'}
-"""
+""".replace("COMMITS", ", ".join(f"'{stage}:'" for stage in COMMITS))
 
 _RESENT: Final = """
 local silent = now - tonumber(redis.call('HGET', run, 'updated'))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
-from strata.errors import BrokerUnavailable, KeyringError
+from strata.errors import BrokerUnavailable, KeyringError, StrataError
 from strata.model.backup_type import BackupType
 
 if TYPE_CHECKING:
+    from strata.engine.manager import BackupManager
     from strata.settings import Settings
     from strata.wiring import Wiring
 
@@ -88,6 +90,23 @@ def _here(
         if name:
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
     show_made(output, made)
+    _copy_here(output, manager, run_id)
+
+
+def _copy_here(output: Output, manager: BackupManager, run_id: str) -> None:
+    """Make the copies that the plan names; one that fails is told, and the backup is none the worse."""
+    from strata.cli.watching import here
+    from strata.engine.local import copy_here
+    from strata.planning.backup import new_run_id
+
+    for target in manager.plan(run_id).copies:
+        copy_id = new_run_id("copy", datetime.now(UTC))
+        title = f"Copy of {run_id} to {target.upper()}"
+        try:
+            here(output, manager, copy_id, title, partial(copy_here, manager, run_id, copy_id, target))
+        except StrataError as error:
+            output.error(f"The backup is made, but its copy in {target.upper()} is not: {error.sentence}", error.hint)
+            output.note(f"Make it later: strata copy {run_id} --to {target}")
 
 
 def _through_workers(
@@ -117,7 +136,7 @@ def _through_workers(
         return
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
-        made = wiring.metadata.load(run_id)
+        _, made = wiring.depots.find(run_id)
     except KeyringError as error:  # the workers have the keys; who asks need not
         output.say(f"Backup {run_id} is made and verified.")
         output.note(f"What it holds cannot be shown here: {error.sentence}")

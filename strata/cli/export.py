@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
+from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import Output, common_options, size
 from strata.errors import SettingError
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from strata.engine.export import Export, Written
-    from strata.wiring import Wiring
+    from strata.engine.restorer import BackupRestorer
 
 _STDOUT: Final = "-"
 _PARQUET: Final = "parquet"
@@ -30,8 +31,11 @@ _PARQUET: Final = "parquet"
 @click.option(
     "--tier", "tiers", type=click.Choice([tier.value for tier in Tier]), multiple=True, help="Only this tier."
 )
+@store_option
 @common_options
-def export_command(output: Output, backup: str, form: str, target: str, tiers: tuple[str, ...]) -> None:
+def export_command(
+    output: Output, backup: str, form: str, target: str, tiers: tuple[str, ...], store: StorageTier | None
+) -> None:
     """Write the state of a backup out, NOT encrypted. ID is a full id, a unique beginning of one, or `latest`.
 
     Every object is read back and proved before anything is written. `json` is one document that a person can read, and
@@ -45,15 +49,17 @@ def export_command(output: Output, backup: str, form: str, target: str, tiers: t
     _refuse_mixing(output, form, target)
     if target != _STDOUT:
         refuse_existing(Path(target))
-    wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
+    wiring = Wiring(load_settings(), tell=output.note)
+    found = wiring.catalogue.resolve(backup, store=store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     wanted = tiers_to_restore(manifest, tuple(Tier(tier) for tier in dict.fromkeys(tiers)))
     output.note(f"Proving {manifest.backup_id}, then writing it out. The export is NOT encrypted: whoever reads it")
     output.note("reads the state. Keep it as you keep the state itself, and remove it when it has served.")
-    wiring.restorer.verify(manifest, wanted, lambda _: None)
-    export = Export(manifest, wanted, wiring.restorer.details(manifest))
+    restorer.verify(manifest, wanted, lambda _: None)
+    export = Export(manifest, wanted, restorer.details(manifest))
     with _opened(target) as file:
-        written = _write(wiring, export, form, file)
+        written = _write(restorer, export, form, file)
     _show_written(output, export, form, target, written)
 
 
@@ -70,11 +76,11 @@ def _opened(target: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdout.buffer) if target == _STDOUT else new_file(Path(target))
 
 
-def _write(wiring: Wiring, export: Export, form: str, file: BinaryIO) -> Written:
+def _write(restorer: BackupRestorer, export: Export, form: str, file: BinaryIO) -> Written:
     from strata.engine.export import write_json, write_parquet
 
     write = write_parquet if form == _PARQUET else write_json
-    return write(export, lambda tier: wiring.restorer.items(export.manifest, tier), file)
+    return write(export, lambda tier: restorer.items(export.manifest, tier), file)
 
 
 def _show_written(output: Output, export: Export, form: str, target: str, written: Written) -> None:

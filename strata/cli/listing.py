@@ -1,179 +1,157 @@
-"""`strata list` and `strata show`: which backups a store holds, and all that one's manifest says."""
+"""`strata list`: which backups the stores hold, and where."""
 
 from __future__ import annotations
 
-import base64
+import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, ratio, size
-from strata.errors import StrataError
+from strata.cli.choosing import Moment, StoreChoice, tell_silent
+from strata.cli.columns import in_columns, unique_lengths
+from strata.cli.output import Output, age, common_options, size
+from strata.errors import StoreUnavailable
+from strata.model.backup_type import BackupType
+from strata.model.copies import BackupStatus, CatalogueEntry
+from strata.model.run import RunState
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from strata.catalog.unreadable import Unreadable
+    from strata.catalog.view import View
 
-    from strata.catalog.metadata import Unreadable
-    from strata.model.manifest import BackupMetadata, TierContent
-    from strata.seal.keyring import Keyring
-
-_SHORTEST: Final = 4
+_FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
+_NUMBERS: Final = ("age", "records", "logical", "added")
 
 
 @click.command("list")
+@click.option("--type", "kind", type=click.Choice([kind.value for kind in BackupType]), help="Only this type.")
+@click.option(
+    "--status",
+    type=click.Choice([*(status.value for status in BackupStatus), *_FAILED]),
+    help="Only those of which this is true; `failed` and `refused` are runs that made no backup.",
+)
+@click.option("--since", type=Moment(), metavar="MOMENT", help="Made then or later: 2026-11-25T14:30, or 7d ago.")
+@click.option("--until", type=Moment(), metavar="MOMENT", help="Made before.")
+@click.option("--store", type=StoreChoice(), metavar="TIER", help="Only what this store holds.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest.")
 @common_options
-def list_command(output: Output) -> None:
-    """Show every backup of the store, newest first; manifests that cannot be read are named with the reason."""
-    from strata.cli.summary import backup_document
-    from strata.settings import load_settings
-    from strata.wiring import Wiring
+def list_command(
+    output: Output,
+    kind: str | None,
+    status: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    store: StorageTier | None,
+    limit: int | None,
+) -> None:
+    """Show the backups of all stores, newest first, and where each lies: in Local, Network, Cloud, Archive.
 
-    wiring = Wiring(load_settings())
-    backups, unreadable = wiring.metadata.history()
-    output.document(
-        {
-            "store": wiring.store.url,
-            "backups": [backup_document(backup) for backup in backups],
-            "unreadable": [{"name": bad.name, "reason": bad.reason} for bad in unreadable],
-        }
-    )
-    if output.json:
+    A store that does not answer is named, and so is a manifest that cannot be read; neither hides another.
+    """
+    from strata.settings import load_settings
+    from strata.store_wiring import StoreWiring
+
+    wiring = StoreWiring(load_settings(), tell=output.note)
+    catalogue = wiring.catalogue.only(store) if store else wiring.catalogue
+    backup_type = BackupType(kind) if kind else None
+    if status in _FAILED:
+        from strata.cli.failures import show_failures
+
+        show_failures(output, catalogue, wiring.keyring, RunState(status.upper()), backup_type, since, until, limit)
         return
-    output.say(f"[dim]{wiring.store.url}[/]")
-    _show_backups(output, backups, unreadable)
-
-
-@click.command("show")
-@click.argument("backup", metavar="ID")
-@common_options
-def show_command(output: Output, backup: str) -> None:
-    """Show everything that is known of a backup. ID is a full id, a unique beginning of one, or `latest`."""
-    from strata.settings import load_settings
-    from strata.wiring import Wiring
-
-    wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
-    held = _held(wiring.keyring, manifest)
-    sources = wiring.restorer.details(manifest) if held else {}
-    output.document({**manifest.model_dump(mode="json"), "key_held": held, "sources": sources})
+    view = catalogue.view()
+    if len(view.silent) == len(catalogue.stores):
+        raise StoreUnavailable(next(iter(view.silent.values())), hint="No store answers; check them, and try again.")
+    found = view.find(
+        backup_type=backup_type, status=BackupStatus(status) if status else None, since=since, until=until
+    )
+    shown = found[:limit]
+    output.document(_as_document(view, shown))
+    tell_silent(output, view.silent)
     if not output.json:
-        _show_backup(output, manifest, sources, held=held)
+        _show(output, view, shown, len(found))
 
 
-def _show_backups(output: Output, backups: list[BackupMetadata], unreadable: list[Unreadable]) -> None:
+def entry_document(entry: CatalogueEntry) -> dict[str, Any]:
+    """What `list` says of a backup with --json; sizes in bytes."""
+    return {
+        "backup_id": entry.backup_id,
+        "type": entry.backup_type.value,
+        "created_at": entry.created_at.isoformat(),
+        "recorded_at": entry.recorded_at.isoformat(),
+        "generation": entry.generation,
+        "parent": entry.parent,
+        "tiers": [tier.value for tier in entry.tiers],
+        "records": entry.records,
+        "logical_bytes": entry.logical_bytes,
+        "added_bytes": entry.added_bytes,
+        "stored_bytes": entry.stacked_bytes,
+        "copies": [copy.model_dump(mode="json") for copy in entry.copies],
+        "pinned": entry.pinned,
+        "legal_hold": entry.legal_hold,
+        "removal_marked_at": entry.removal_marked_at,
+    }
+
+
+def _as_document(view: View, shown: list[CatalogueEntry]) -> dict[str, Any]:
+    return {
+        "stores": {shelf.tier.value: shelf.store.url for shelf in view.shelves},
+        "silent": {tier.value: reason for tier, reason in view.silent.items()},
+        "backups": [entry_document(entry) for entry in shown],
+        "unreadable": [_unreadable(one) for one in view.unreadable],
+        "ignored": [_unreadable(one) for one in view.ignored],
+    }
+
+
+def _unreadable(one: Unreadable) -> dict[str, Any]:
+    return {"store": one.store, "name": one.name, "reason": one.reason}
+
+
+def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -> None:
     from rich.text import Text
 
-    if not backups and not unreadable:
+    for shelf in view.shelves:
+        output.say(f"[dim]{shelf.tier.value[0].upper()} {shelf.store.url}[/]")
+    if shown:
+        ids = [entry.backup_id for entry in shown]
+        rows = [_row(entry) for entry in shown]
+        header = ("id", *_NUMBERS[:1], "tiers", *_NUMBERS[1:], "in", "state")
+        lines = in_columns(header, rows, _NUMBERS, unique_lengths(ids), colour=output.colour)
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+    elif view.entries:
+        output.say("No backup is like that.")
+    elif not view.unreadable:
         output.say("There is no backup yet.")
         output.note("Make one: strata backup full")
-        return
-    numbers = ("records", "logical", "added", "ratio")
-    table = plain_table("id", "type", "made", "age", "tiers", *numbers, "store", right=("age", *numbers))
-    table.collapse_padding = True  # ten columns fit into a hundred characters
-    ids = [backup.backup_id for backup in backups]
-    for backup in backups:
-        table.add_row(
-            _highlighted(backup.backup_id, ids),
-            backup.backup_type.value,
-            local_time(backup.created_at),
-            age(backup.created_at),
-            _tiers(backup),
-            f"{backup.records:,}",
-            size(backup.logical_bytes),
-            size(backup.added_bytes),
-            ratio(backup.logical_bytes, backup.added_bytes),
-            backup.storage_tier.value,
-        )
-    if backups:
-        output.show(table)
-    for bad in unreadable:
-        output.out.print(Text.assemble(("unreadable: ", "bold red"), bad.reason), soft_wrap=True)
+    if found > len(shown):
+        output.note(f"{found - len(shown):,} older ones are not shown.")
+    for bad in view.unreadable:
+        output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
+    for bad in view.ignored:
+        output.note(f"ignored: {_where(bad)}")
 
 
-def _highlighted(backup_id: str, ids: list[str]) -> Text:
-    """The id, with the beginning that is enough to name it in bold."""
-    from rich.text import Text
+def _where(bad: Unreadable) -> str:
+    return f"{bad.reason} ({bad.store.upper()})" if bad.store else bad.reason
 
-    others = [other for other in ids if other != backup_id]
-    enough = next(
-        (n for n in range(_SHORTEST, len(backup_id)) if not any(other.startswith(backup_id[:n]) for other in others)),
-        len(backup_id),
+
+def _row(entry: CatalogueEntry) -> tuple[str, ...]:
+    held = {copy.storage_tier for copy in entry.copies}
+    states = (
+        ("damaged", any(copy.damaged for copy in entry.copies)),
+        ("held", entry.legal_hold),
+        ("pinned", entry.pinned),
+        ("removed", entry.removal_marked_at is not None),
     )
-    return Text.assemble((backup_id[:enough], "bold cyan"), (backup_id[enough:], "dim"))
-
-
-def _tiers(backup: BackupMetadata) -> Text:
-    """H W C: the tiers it holds; one that was left out is a dot."""
-    from rich.text import Text
-
-    return Text(" ".join(content.tier.value[0].upper() if content.included else "·" for content in backup.tiers))
-
-
-def _held(keyring: Keyring, manifest: BackupMetadata) -> bool:
-    try:
-        keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key))
-    except StrataError:
-        return False
-    return True
-
-
-def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, Any], *, held: bool) -> None:
-    from strata.cli.summary import stage_words, tier_table
-
-    made = f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago), recorded "
-    output.show(
-        facts(
-            [
-                ("backup", manifest.backup_id),
-                ("type", manifest.backup_type.value),
-                ("made", made + local_time(manifest.recorded_at)),
-                ("store", f"{manifest.storage_tier.upper()}, {manifest.store_url}"),
-                ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
-                ("parent", manifest.parent or "none: it stands alone"),
-                ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:.1f} ms between the cuts"),
-                ("reasons", "; ".join(manifest.reasons) or "as usual"),
-                ("stages", stage_words(manifest)),
-                ("written by", f"{manifest.written_by}, format {manifest.format}"),
-            ]
-        )
+    return (
+        entry.backup_id,
+        age(entry.created_at),
+        "".join(tier.value[0].upper() if tier in entry.tiers else "-" for tier in Tier),
+        f"{entry.records:,}",
+        size(entry.logical_bytes),
+        size(entry.added_bytes),
+        "".join(tier.value[0].upper() if tier in held else "-" for tier in StorageTier),
+        ", ".join(word for word, true in states if true),
     )
-    output.say("")
-    output.show(tier_table(manifest))
-    for content in manifest.tiers:
-        if content.included:
-            output.say(f"\n[bold]{content.tier.label}[/]")
-            output.show(facts(_tier_facts(content, sources.get(content.tier.value, {}))))
-
-
-def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str, Any]]:
-    cut = ", ".join(f"{name} {_plain(value)}" for name, value in content.cut.items() if value not in (None, ""))
-    layers = [
-        (
-            f"{layer.kind} layer",
-            f"{layer.layer_id}: {layer.records:,} records, {layer.tombstones:,} tombstones, {size(layer.stored_bytes)}",
-        )
-        for layer in content.stack
-    ]
-    told = [(name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name != "tables"]
-    return [("cut", cut), ("keys", ", ".join(content.patterns)), *layers, *told, *_tables(source.get("tables", []))]
-
-
-def _tables(tables: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Each table with its key and columns."""
-    return [
-        (
-            f"table {table['name']}",
-            f"key ({', '.join(table['key'] or ['none'])}); "
-            + ", ".join(f"{column['name']} {column['type']}" for column in table["columns"]),
-        )
-        for table in tables
-    ]
-
-
-def _plain(value: Any) -> str:
-    """A value of a document in words: `0: 19027` for an object, `0, 3` for a list."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {_plain(part)}" for name, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(_plain(part) for part in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

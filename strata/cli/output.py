@@ -48,6 +48,11 @@ class Output:
         """Whether a person watches: then progress is drawn in place."""
         return not self.json and self.out.is_terminal and self.err.is_terminal
 
+    @property
+    def colour(self) -> bool:
+        """Whether the answer may be coloured."""
+        return self.out.is_terminal and not self.out.no_color and self.out.color_system is not None
+
     def say(self, text: str) -> None:
         """A line of the answer, left out where the answer is JSON."""
         if not self.json:

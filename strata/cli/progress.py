@@ -12,7 +12,7 @@ from typing import Final
 
 from strata.catalog.ledger import Ledger
 from strata.cli.output import size
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import Progress, Run, RunKind, Stage, StageRow
 from strata.model.ticket import Collected, Merged, Verified
 
@@ -53,7 +53,13 @@ class Sight:
         """The run's stages, in their order; none where it was refused."""
         if not self.run.plan:
             return []
-        return list(_backup_lines(self) if self.run.kind is RunKind.BACKUP else _restore_lines(self))
+        lines = {
+            RunKind.BACKUP: _backup_lines,
+            RunKind.RESTORE: _restore_lines,
+            RunKind.COPY: _copy_lines,
+            RunKind.PRUNE: _prune_lines,
+        }
+        return list(lines[self.run.kind](self))
 
     def of(self, stage: Stage, unit: str | None = None) -> list[StageRow]:
         """The rows of a stage, or of one unit of it."""
@@ -108,6 +114,30 @@ def _restore_lines(sight: Sight) -> Iterator[Line]:
         name = f"{Stage.APPLY} {tier}"
         detail = _records(told) if told.records else ""
         yield _line(name, sight.of(Stage.APPLY, tier), detail, _share(told.records, told.total))
+    yield _line(Stage.FINISH, sight.of(Stage.FINISH))
+
+
+def _copy_lines(sight: Sight) -> Iterator[Line]:
+    plan = CopyPlan.model_validate_json(sight.run.plan)
+    rows = sight.of(Stage.COPY)
+    done = {row.unit for row in rows if row.done}
+    told = [sight.told(Stage.COPY, f"{part.number}") for part in plan.parts if f"{part.number}" not in done]
+    there = [part for part in plan.parts if f"{part.number}" in done]
+    objects = sum(part.objects for part in there) + sum(one.objects for one in told)
+    size_there = sum(part.bytes for part in there) + sum(one.bytes for one in told)
+    if plan.parts:
+        detail = f"{objects} of {plan.objects} objects, {size(size_there)}"
+        state = LineState.DONE if len(done) == len(plan.parts) else LineState.WORKING if rows else LineState.WAITING
+        yield Line(f"copy to {plan.target}", state, detail, _span(rows), _share(objects, plan.objects))
+    yield _line(Stage.COMMIT, sight.of(Stage.COMMIT))
+
+
+def _prune_lines(sight: Sight) -> Iterator[Line]:
+    yield _line(Stage.MARK, sight.of(Stage.MARK))
+    for tier in PruneOrder.model_validate_json(sight.run.plan).stores:
+        told = sight.told(Stage.SWEEP, tier)
+        detail = f"{told.objects} of {told.total} objects, {size(told.bytes)}" if told.total else ""
+        yield _line(f"{Stage.SWEEP} {tier}", sight.of(Stage.SWEEP, tier), detail, _share(told.objects, told.total))
     yield _line(Stage.FINISH, sight.of(Stage.FINISH))
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from strata.cli.backup import check_followable, sender
+from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import (
     Output,
     Seconds,
@@ -22,9 +23,10 @@ from strata.cli.output import (
     size,
 )
 from strata.errors import Refused, RunFailed, SettingError
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
+    from strata.catalog.catalogue import Found
     from strata.engine.restorer import Restored
     from strata.model.manifest import BackupMetadata
     from strata.settings import Settings
@@ -51,6 +53,7 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@store_option
 @common_options
 def restore_command(
     output: Output,
@@ -58,6 +61,7 @@ def restore_command(
     mode: str,
     tiers: tuple[str, ...],
     timeout: float | None,
+    store: StorageTier | None,
     *,
     yes: bool,
     wait: bool,
@@ -75,26 +79,29 @@ def restore_command(
 
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     settings = load_settings()
-    wiring = Wiring(settings)
-    manifest = wiring.metadata.resolve(backup)
+    wiring = Wiring(settings, tell=output.note)
+    found = wiring.catalogue.resolve(backup, store=store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    manifest = found.manifest
     wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
-    _show_plan(output, settings, manifest, mode, wanted)
+    _show_plan(output, settings, manifest, mode, wanted, wiring.stores[found.store].url)
     if mode != REHEARSE and not yes:
         _ask(manifest)
     run_id = new_run_id("restore", datetime.now(UTC))
     if local:
-        _here(output, wiring, manifest.backup_id, run_id, mode, wanted)
+        _here(output, wiring.restoring(), found, run_id, mode, wanted)
     else:
-        _through_workers(output, wiring, manifest.backup_id, run_id, mode, wanted, timeout if wait else None, wait=wait)
+        _through_workers(output, wiring, found, run_id, mode, wanted, timeout if wait else None, wait=wait)
 
 
 def _show_plan(
-    output: Output, settings: Settings, manifest: BackupMetadata, mode: str, tiers: tuple[Tier, ...]
+    output: Output, settings: Settings, manifest: BackupMetadata, mode: str, tiers: tuple[Tier, ...], source: str
 ) -> None:
     """What will be done to what, before anything is; on stderr, so that it is seen with --json too."""
     rows = [
         ("backup", manifest.backup_id),
         ("made", f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago)"),
+        ("from", source),
         ("mode", mode),
     ]
     table = plain_table(
@@ -133,7 +140,7 @@ def _ask(manifest: BackupMetadata) -> None:
         raise Refused("nothing was restored")
 
 
-def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str, tiers: tuple[Tier, ...]) -> None:
+def _here(output: Output, wiring: Wiring, found: Found, run_id: str, mode: str, tiers: tuple[Tier, ...]) -> None:
     from strata.cli.watching import here
     from strata.engine.local import restore_here
     from strata.sources.port import RestoreMode
@@ -141,7 +148,7 @@ def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str
     manager = wiring.local_manager
 
     def work() -> Restored:
-        return restore_here(manager, backup_id, run_id, RestoreMode(mode), tiers)
+        return restore_here(manager, found.manifest.backup_id, run_id, RestoreMode(mode), tiers, found.store)
 
     _show_done(output, run_id, mode, here(output, manager, run_id, f"Restore {run_id} (in this process)", work))
 
@@ -149,7 +156,7 @@ def _here(output: Output, wiring: Wiring, backup_id: str, run_id: str, mode: str
 def _through_workers(
     output: Output,
     wiring: Wiring,
-    backup_id: str,
+    found: Found,
     run_id: str,
     mode: str,
     tiers: tuple[Tier, ...],
@@ -164,7 +171,7 @@ def _through_workers(
 
     app = sender(wiring.settings)
     check_followable(wiring, run_id)
-    enqueue_restore(app, backup_id, run_id, mode, tiers)
+    enqueue_restore(app, found.manifest.backup_id, run_id, mode, tiers, found.store)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

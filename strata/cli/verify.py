@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import Output, common_options, size
-from strata.errors import IntegrityError
+from strata.errors import IntegrityError, KeyringError, StorageError
+from strata.model.layer import layer_document_name
+from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
+    from strata.catalog.catalogue import Found
     from strata.engine.survey import Damage
     from strata.model.layer import StoredObject
-    from strata.model.manifest import BackupMetadata
     from strata.model.run import Progress
+    from strata.wiring import Wiring
 
 
 class BackupDamaged(IntegrityError):
@@ -31,20 +35,26 @@ class BackupDamaged(IntegrityError):
 
 @click.command("verify")
 @click.argument("backup", metavar="ID")
+@store_option
 @common_options
-def verify_command(output: Output, backup: str) -> None:
-    """Read a backup back from its store and prove it whole; every damaged object is named.
+def verify_command(output: Output, backup: str, store: StorageTier | None) -> None:
+    """Read a backup back from a store and prove it whole; every damaged object is named.
 
-    ID is a full id, a unique beginning of one, or `latest`. Nothing is written anywhere.
+    ID is a full id, a unique beginning of one, or `latest`. What is found is noted beside the backup. Of several copies
+    the first is read, LOCAL, NETWORK, CLOUD, ARCHIVE; --store chooses another.
     """
     from strata.settings import load_settings
     from strata.wiring import Wiring
 
-    wiring = Wiring(load_settings())
-    manifest = wiring.metadata.resolve(backup)
-    pairs, lost = wiring.restorer.readable(manifest)
-    with _shown(output, f"Verifying {manifest.backup_id}", len(pairs)) as report:
-        damages = wiring.restorer.damaged(manifest, report)
+    wiring = Wiring(load_settings(), tell=output.note)
+    found = wiring.catalogue.resolve(backup, store=store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
+    pairs, lost = restorer.readable(manifest)
+    with _shown(output, f"Verifying {manifest.backup_id} in {found.store.upper()}", len(pairs)) as report:
+        damages = restorer.damaged(manifest, report)
+    with _noting(output):
+        note_verified(wiring, found, pairs, damages)
     if damages:
         raise BackupDamaged(manifest.backup_id, damages, len(pairs) + len(lost))
     objects = [stored for _, stored in pairs]
@@ -52,7 +62,30 @@ def verify_command(output: Output, backup: str) -> None:
         f"Backup [bold]{manifest.backup_id}[/] is whole: {len(objects)} objects, {manifest.records:,} records, "
         f"{size(sum(stored.size for stored in objects))} read back and proved."
     )
-    output.document(_as_document(manifest, objects))
+    output.document(_as_document(found, objects))
+
+
+def note_verified(wiring: Wiring, found: Found, pairs: list[tuple[str, StoredObject]], damages: list[Damage]) -> None:
+    """Note in the store that its copy is whole, or which of its layers are damaged."""
+    from strata.catalog.notes import NoteBook, NoteKind
+
+    book, now = NoteBook(wiring.stores[found.store], wiring.keyring), wiring.clock.now()
+    if not damages:
+        book.add(NoteKind.VERIFIED, found.manifest.backup_id, now, {"objects": len(pairs)})
+    layers = {stored.name: layer_id for layer_id, stored in pairs} | {
+        layer_document_name(ref.layer_id): ref.layer_id for ref in found.manifest.layers
+    }
+    for layer_id in sorted({layers[damage.name] for damage in damages}):
+        book.add(NoteKind.DAMAGED, layer_id, now)
+
+
+@contextmanager
+def _noting(output: Output) -> Iterator[None]:
+    """What was found counts though it cannot be noted: the store may be read-only, the keyring unable to sign."""
+    try:
+        yield
+    except (StorageError, KeyringError) as error:
+        output.note(f"What was found could not be noted beside the backup: {error.sentence}")
 
 
 @contextmanager
@@ -71,11 +104,12 @@ def _shown(output: Output, title: str, total: int) -> Iterator[Callable[[Progres
         yield lambda progress: bar.update(task, completed=progress.objects)
 
 
-def _as_document(manifest: BackupMetadata, objects: list[StoredObject]) -> dict[str, Any]:
+def _as_document(found: Found, objects: list[StoredObject]) -> dict[str, Any]:
     return {
-        "backup_id": manifest.backup_id,
+        "backup_id": found.manifest.backup_id,
+        "storage_tier": found.store.value,
         "whole": True,
         "objects": len(objects),
-        "records": manifest.records,
+        "records": found.manifest.records,
         "stored_bytes": sum(stored.size for stored in objects),
     }

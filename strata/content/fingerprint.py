@@ -62,9 +62,10 @@ class Fingerprinter:
     def hash_keys(self, namespace: str, keys: pa.LargeBinaryArray) -> Hashes:
         """The key hashes of keys of one namespace."""
         seed = xxhash.xxh3_64_intdigest(namespace.encode(), self._key_seed)
-        digest, data, ends = xxhash.xxh3_64_intdigest, _bytes_of(keys), value_offsets(keys).tolist()
-        hashes = (digest(data[a:b], seed) for a, b in zip(ends, islice(ends, 1, None), strict=False))
-        return np.fromiter(hashes, np.uint64, len(keys))
+        digest = xxhash.xxh3_64_digest
+        # 48 ns a key; by slices of a view, as values are hashed, 117: to cut out 20 bytes costs more than to hash them.
+        hashes = b"".join([digest(key, seed) for key in keys.to_numpy(zero_copy_only=False)])
+        return np.frombuffer(hashes, ">u8").astype(np.uint64)
 
     def tombstones(self, key_hashes: Hashes) -> pa.FixedSizeBinaryArray:
         """The fingerprints of the tombstones of these keys."""

@@ -63,7 +63,11 @@ READ, CLAIMED, UNREAD = 0, 1, 2
 def in_hash_order(listed: Sequence[pa.Table]) -> pa.Table:
     """Rows of `PART_SCHEMA` as one table, sorted by key hash."""
     rows = pa.concat_tables(listed).unify_dictionaries()
-    return rows.take(pa.array(np.argsort(rows["key_hash"].to_numpy(), kind="stable")))
+    hashes = rows["key_hash"].to_numpy()
+    order = np.argsort(hashes)  # 1.3 ms for 100,000; one that keeps rows of one hash in order takes 7 ms
+    if (np.diff(hashes[order]) == 0).any():
+        order = np.argsort(hashes, kind="stable")
+    return rows.take(pa.array(order))
 
 
 @dataclass(frozen=True)

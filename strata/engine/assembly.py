@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strata.content.blocks import BLOCK_BYTES, encode_block, split_rows
+from strata.content.blocks import BLOCK_BYTES, BlockEncoder, encode_block, split_rows
 from strata.content.chunks import (
     CHUNK_INDEX_SCHEMA,
     Chunker,
@@ -115,6 +115,7 @@ class TierAssembly:
         self._objects: list[Spooled] = []
         self._index_parts: list[str] = []
         self._records = self._logical = 0
+        self._encoder = BlockEncoder()
 
     def add(self, item: SourceItem) -> None:
         """Take a batch of records, one large value, or the word that some are unchanged."""
@@ -266,7 +267,8 @@ class TierAssembly:
             self._note_borrowed(records["chunks"])
         target = self._opened(ObjectKind.SEGMENT)
         segments[written], numbers[written] = target.unit.seq, np.arange(target.rows, target.rows + len(written))
-        block = encode_block(records)
+        target.writer.go_on()
+        block = self._encoder.encode(records)
         target.writer.add(block, len(block), records.num_rows)
         self._count(target, records.num_rows, len(block), checksum(records["fingerprint"]))
         return segments, numbers

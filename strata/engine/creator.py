@@ -150,6 +150,7 @@ class BackupCreator:
             format=FORMAT_VERSION,
             layer_id=plan.layer_id(tier.tier),
             backup_id=plan.backup_id,
+            created_at=plan.created_at,
             tier=tier.tier,
             kind=LayerKind.DELTA if tier.stack else LayerKind.BASE,
             fingerprint_key_id=plan.fingerprint_key_id,

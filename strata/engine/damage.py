@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.content.index import SortedRows
-from strata.errors import IntegrityError, ObjectNotFound, StorageError
+from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StorageError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DamageNotes:
 
     def note(self, layer_id: str) -> None:
         """Note a layer; where that fails, the damage itself is what is told."""
-        with suppress(StorageError):
+        with suppress(StorageError, KeyringError):
             self.metadata.note_damaged(layer_id, self.clock.now())
 
     @contextmanager

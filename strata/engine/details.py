@@ -29,17 +29,23 @@ def seal_details(key: FrameKey, backup_id: str, descriptions: Mapping[str, Any])
 
 def open_details(keyring: Keyring, manifest: BackupMetadata) -> dict[str, Any]:
     """The descriptions, by tier, of a manifest; IntegrityError names it."""
-
-    def key_for(header: Header) -> FrameKey:
-        if (header.kind, header.owner) != (ObjectKind.DOCUMENT, manifest.backup_id):
-            raise IntegrityError("its sealed part belongs elsewhere")
-        return FrameKey(keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key)).secret)
-
     try:
-        (document,) = open_whole(base64.b64decode(manifest.details), key_for)
-        details: dict[str, Any] = json.loads(document)
+        return open_sealed(keyring, manifest.backup_id, manifest.key_id, manifest.wrapped_key, manifest.details)
     except IntegrityError as error:
         raise IntegrityError(f"the manifest of {manifest.backup_id} is damaged: {error.sentence}") from None
+
+
+def open_sealed(keyring: Keyring, owner: str, key_id: str, wrapped_key: str, details: str) -> dict[str, Any]:
+    """The sealed part of a signed document of `owner`; IntegrityError says what is wrong with it."""
+
+    def key_for(header: Header) -> FrameKey:
+        if (header.kind, header.owner) != (ObjectKind.DOCUMENT, owner):
+            raise IntegrityError("its sealed part belongs elsewhere")
+        return FrameKey(keyring.unwrap(key_id, base64.b64decode(wrapped_key)).secret)
+
+    try:
+        (document,) = open_whole(base64.b64decode(details), key_for)
+        opened: dict[str, Any] = json.loads(document)
     except ValueError:
-        raise IntegrityError(f"the sealed part of the manifest of {manifest.backup_id} is damaged") from None
-    return details
+        raise IntegrityError("its sealed part is damaged") from None
+    return opened

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 
+from strata.engine.copier import CopyMade
 from strata.engine.manager import BackupManager
+from strata.engine.parallel import in_parallel
 from strata.engine.restorer import Restored
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.sources.port import RestoreMode
 
 _THREADS: Final = 2
-
-Item = TypeVar("Item")
 
 
 def backup_here(
@@ -45,14 +43,19 @@ def backup_here(
         manager.record(run_id)
 
     _or_abandon(manager, run_id, stages)
-    return manager.metadata.load(run_id)
+    return manager.depot(plan).metadata.load(run_id)
 
 
 def restore_here(
-    manager: BackupManager, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]
+    manager: BackupManager,
+    reference: str,
+    run_id: str,
+    mode: RestoreMode,
+    tiers: tuple[Tier, ...],
+    store: StorageTier | None = None,
 ) -> Restored:
     """A whole restore, stage by stage."""
-    plan = manager.start_restore(reference, run_id, mode, tiers)
+    plan = manager.start_restore(reference, run_id, mode, tiers, store)
 
     def stages() -> None:
         manager.check(run_id)
@@ -62,25 +65,18 @@ def restore_here(
     return manager.finish(run_id)
 
 
-def in_parallel(work: Callable[[Item], object], items: Iterable[Item], threads: int) -> None:
-    """Do the work for every item, a few at a time; the first failure is raised, and no further item is begun."""
-    stopped = threading.Event()
+def copy_here(
+    manager: BackupManager, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+) -> CopyMade:
+    """A whole copy to another store, part by part."""
+    plan = manager.start_copy(backup_id, run_id, target, source)
 
-    def begin(item: Item) -> None:
-        if not stopped.is_set():
-            try:
-                work(item)
-            except BaseException:
-                stopped.set()
-                raise
+    def stages() -> None:
+        for part in plan.parts:
+            manager.copy(run_id, part.number)
 
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for done in as_completed([pool.submit(begin, item) for item in items]):
-                done.result()
-        except BaseException:
-            stopped.set()
-            raise
+    _or_abandon(manager, run_id, stages)
+    return manager.finish_copy(run_id)
 
 
 def _or_abandon(manager: BackupManager, run_id: str, stages: Callable[[], None]) -> None:

@@ -7,38 +7,39 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePath
 from typing import Final
 
-from strata.catalog.layers import LayerCatalog
 from strata.catalog.lease import Lease
 from strata.catalog.ledger import Ledger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
+from strata.engine.copier import Copied, Copier, CopyMade
 from strata.engine.creator import BackupCreator
-from strata.engine.damage import DamageNotes
+from strata.engine.depot import Depot, Depots
 from strata.engine.handed import reading_document, tiers_handed
+from strata.engine.history import FailureLog
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
+from strata.engine.recorder import Recorder
 from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, RunFailed, SettingError, StrataError
+from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
-from strata.model.layer import Document, Layer, LayerRef, layer_document_name
-from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.layer import Document
+from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
-from strata.storage.port import ObjectStore
 
 _SHORT_MEETING: Final = 0.5
 
@@ -59,21 +60,16 @@ class BackupManager:
         self,
         runner: StageRunner,
         collector: DataCollector,
-        creator: BackupCreator,
-        restorer: BackupRestorer,
-        metadata: BackupMetadataManager,
-        store: ObjectStore,
+        depots: Depots,
         spool: Spool,
         keyring: Keyring,
         clock: Clock,
         options: BackupOptions,
     ) -> None:
-        self.runner, self.metadata, self.restorer = runner, metadata, restorer
-        self._layers = LayerCatalog(store)
-        self.planner = BackupPlanner(metadata, self._layers, keyring, clock, options)
-        self._notes = DamageNotes(metadata, clock)
-        self._baselines = BaselineBuilder(spool, LayerReader(store, keyring), metadata, keyring, self._notes)
-        self._collector, self._creator, self._store = collector, creator, store
+        self.runner, self.depots = runner, depots
+        self.planner = BackupPlanner(depots, keyring, clock, options)
+        self._collector, self._copier = collector, Copier(depots, clock)
+        self._failures = FailureLog(depots.nearest.store, keyring, clock)
         self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
 
     @property
@@ -119,13 +115,17 @@ class BackupManager:
                 if fence is not None:
                     self.lease.release(fence)
                 raise
-            self._refuse(run_id, RunKind.BACKUP, fence, error)
+            self.refuse(run_id, RunKind.BACKUP, fence, error)
             raise
-        return self._plan_of(self._begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
+        return self._plan_of(self.begin(run_id, RunKind.BACKUP, plan.model_dump_json(), fence))
 
     def plan(self, run_id: str) -> BackupPlan:
         """The plan of a backup under way."""
         return self._plan_of(self._run(run_id))
+
+    def depot(self, plan: BackupPlan) -> Depot:
+        """The depot a backup goes to."""
+        return self.depots.planned(plan.backup_id, plan.storage_tier, plan.store_url)
 
     def baseline_units(self, plan: BackupPlan) -> list[str]:
         """What is to be laid out before tiers are collected: those that have a parent, and the chunks stored so far."""
@@ -135,7 +135,8 @@ class BackupManager:
 
     def baseline(self, run_id: str, unit: str) -> Document:
         """Lay out in the spool what is known of earlier backups: of one tier, or of chunks."""
-        plan, baselines = self.plan(run_id), self._baselines
+        plan = self.plan(run_id)
+        baselines = self._baselines(plan)
         if unit == CHUNKS:
             return self.runner.run(
                 run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
@@ -161,7 +162,7 @@ class BackupManager:
         plan = self.plan(run_id)
 
         def work(attempt: Attempt) -> Merged:
-            return self._creator.merge(plan, self._collected(plan), self._baselined(plan), attempt)
+            return self._creator(plan).merge(plan, self._collected(plan), self._baselined(plan), attempt)
 
         merged = self.runner.run(run_id, Stage.MERGE, "", Merged, work)
         self._spool.delete(name for part in self._collected(plan) for name in part.index_parts)
@@ -176,7 +177,7 @@ class BackupManager:
             Stage.COMPRESS,
             label,
             Compressed,
-            lambda attempt: self._creator.compress(plan, merged, spooled, attempt),
+            lambda attempt: self._creator(plan).compress(plan, merged, spooled, attempt),
         )
         self._spool.delete([spooled.name])
         return compressed
@@ -184,18 +185,22 @@ class BackupManager:
     def encrypt(self, run_id: str, label: str) -> Sealed:
         """Encrypt one unit; its compressed bytes leave the spool."""
         plan = self.plan(run_id)
-        compressed = Compressed.model_validate_json(self._result(run_id, Stage.COMPRESS, label))
+        compressed = Compressed.model_validate_json(self.result(run_id, Stage.COMPRESS, label))
         sealed = self.runner.run(
-            run_id, Stage.ENCRYPT, label, Sealed, lambda attempt: self._creator.encrypt(plan, compressed, attempt)
+            run_id,
+            Stage.ENCRYPT,
+            label,
+            Sealed,
+            lambda attempt: self._creator(plan).encrypt(plan, compressed, attempt),
         )
         self._spool.delete([compressed.name])
         return sealed
 
     def store(self, run_id: str, label: str) -> Stored:
         """Put one unit into the store; it leaves the spool."""
-        self.plan(run_id)  # raises where this worker's store is not the run's
-        sealed = Sealed.model_validate_json(self._result(run_id, Stage.ENCRYPT, label))
-        stored = self.runner.run(run_id, Stage.STORE, label, Stored, lambda _: self._creator.store(sealed))
+        creator = self._creator(self.plan(run_id))
+        sealed = Sealed.model_validate_json(self.result(run_id, Stage.ENCRYPT, label))
+        stored = self.runner.run(run_id, Stage.STORE, label, Stored, lambda _: creator.store(sealed))
         self._spool.delete([sealed.name])
         return stored
 
@@ -204,30 +209,39 @@ class BackupManager:
         plan = self.plan(run_id)
 
         def work(attempt: Attempt) -> Verified:
-            merged = self._merged(run_id)
-            self._prove_inherited(plan, self._inherited(plan, merged), attempt)
-            return self._creator.verify(plan, merged, self._stored(run_id), attempt)
+            recorder = self._recorder(plan)
+            recorder.prove_inherited(attempt)
+            return self._creator(plan).verify(plan, recorder.merged, recorder.stored, attempt)
 
         return self.runner.run(run_id, Stage.VERIFY, "", Verified, work)
 
     def record(self, run_id: str) -> Recorded:
         """Write the manifest, last of all: now the backup exists. Then end the run and tidy."""
         recorded = self.runner.run(run_id, Stage.RECORD, "", Recorded, lambda attempt: self._commit(run_id, attempt))
-        self._close(run_id, RunState.DONE)
+        self.close(run_id, RunState.DONE)
         return recorded
 
     # --- a restore ------------------------------------------------------------------------------------------------
 
-    def start_restore(self, reference: str, run_id: str, mode: RestoreMode, tiers: tuple[Tier, ...]) -> RestorePlan:
+    def start_restore(
+        self,
+        reference: str,
+        run_id: str,
+        mode: RestoreMode,
+        tiers: tuple[Tier, ...],
+        store: StorageTier | None = None,
+    ) -> RestorePlan:
         """Find the backup, take the lease (nothing is backed up half restored), and enter the run."""
         known = self.ledger.run(run_id)
         if known is not None:
             return self._restore_plan_of(known)
         fence = None
         try:
-            manifest = self.metadata.resolve(reference)
+            depot, manifest = self.depots.find(reference, store)
             plan = RestorePlan(
                 restore_id=run_id,
+                storage_tier=depot.tier,
+                store_url=depot.store.url,
                 backup_id=manifest.backup_id,
                 mode=mode.value,
                 created_at=self._clock.now(),
@@ -235,9 +249,9 @@ class BackupManager:
             )
             fence = self.lease.acquire(run_id, who())
         except StrataError as error:
-            self._refuse(run_id, RunKind.RESTORE, fence, error)
+            self.refuse(run_id, RunKind.RESTORE, fence, error)
             raise
-        return self._restore_plan_of(self._begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
+        return self._restore_plan_of(self.begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""
@@ -246,29 +260,73 @@ class BackupManager:
     def check(self, run_id: str) -> Verified:
         """Prove the backup and the targets, before anything is written."""
         plan = self.restore_plan(run_id)
-        return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: self.restorer.check(plan, attempt))
+        restorer = self._reading(plan)
+        return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: restorer.check(plan, attempt))
 
     def apply(self, run_id: str, tier: Tier) -> Applied:
         """Write one tier back."""
         plan = self.restore_plan(run_id)
-        self._result(run_id, Stage.CHECK, "")
-        return self.runner.run(
-            run_id, Stage.APPLY, tier, Applied, lambda attempt: self.restorer.apply(plan, tier, attempt)
-        )
+        self.result(run_id, Stage.CHECK, "")
+        restorer = self._reading(plan)
+        return self.runner.run(run_id, Stage.APPLY, tier, Applied, lambda attempt: restorer.apply(plan, tier, attempt))
 
     def finish(self, run_id: str) -> Restored:
         """Sum up a restore whose every tier was written, and end it."""
         plan = self.restore_plan(run_id)
 
         def work(_: Attempt) -> Restored:
-            tiers = [self._result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
+            tiers = [self.result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
             return Restored(
                 backup_id=plan.backup_id, tiers=tuple(Applied.model_validate_json(result) for result in tiers)
             )
 
         restored = self.runner.run(run_id, Stage.FINISH, "", Restored, work)
-        self._close(run_id, RunState.DONE)
+        self.close(run_id, RunState.DONE)
         return restored
+
+    def _reading(self, plan: RestorePlan) -> BackupRestorer:
+        return self.depots.planned(plan.restore_id, plan.storage_tier, plan.store_url).restorer
+
+    # --- a copy ---------------------------------------------------------------------------------------------------
+
+    def start_copy(
+        self, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+    ) -> CopyPlan:
+        """Plan a copy to another store and enter the run; it needs no lease, for it changes nothing that is there."""
+        known = self.ledger.run(run_id)
+        if known is not None:
+            return self._copy_plan_of(known)
+        try:
+            plan = self._copier.plan(checked_run_id(run_id), backup_id, target, source)
+            self._copier.announce(plan)
+        except StrataError as error:
+            self.refuse(run_id, RunKind.COPY, None, error)
+            raise
+        return self._copy_plan_of(self.begin(run_id, RunKind.COPY, plan.model_dump_json(), None))
+
+    def copy_plan(self, run_id: str) -> CopyPlan:
+        """The plan of a copy under way."""
+        return self._copy_plan_of(self._run(run_id))
+
+    def copy(self, run_id: str, number: int) -> Copied:
+        """Bring one part of a copy to its target."""
+        plan = self.copy_plan(run_id)
+        part = plan.parts[number]
+        return self.runner.run(
+            run_id, Stage.COPY, f"{number}", Copied, lambda attempt: self._copier.copy(plan, part, attempt)
+        )
+
+    def finish_copy(self, run_id: str) -> CopyMade:
+        """Write the manifest of a copy whose every part is there, and end the run."""
+        plan = self.copy_plan(run_id)
+
+        def work(_: Attempt) -> CopyMade:
+            parts = [self.result(run_id, Stage.COPY, f"{part.number}") for part in plan.parts]
+            return self._copier.finish(plan, [Copied.model_validate_json(part) for part in parts])
+
+        made = self.runner.run(run_id, Stage.COMMIT, "", CopyMade, work)
+        self.close(run_id, RunState.DONE)
+        return made
 
     # --- any run --------------------------------------------------------------------------------------------------
 
@@ -279,16 +337,19 @@ class BackupManager:
             return
         noted = self.ledger.failure(run_id)
         code = self.ledger.failure_code(run_id) if noted else ""
-        self._close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
+        self.close(run_id, RunState.FAILED, noted or reason or "a stage failed", code)
 
-    def _close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
-        self.ledger.end(run_id, state, reason, code)
+    def close(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> None:
+        """End a run, give its lease back and tidy after it."""
+        ended = self.ledger.end(run_id, state, reason, code)
         run = self._run(run_id)
         if run.state.final:
             if run.fence is not None:
                 self.lease.release(run.fence)
             self._spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
+        if ended and state is RunState.FAILED:
+            self._failures.keep(run)
 
     def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
         tiers = tuple(part.tier for part in plan.included)
@@ -298,91 +359,39 @@ class BackupManager:
         seconds, pause = self._options.meeting_seconds, None if plan.override else self._options.pause
         return Meeting(self.ledger, plan.backup_id, tiers, seconds, pause, attempt.check)
 
-    def _prove_inherited(self, plan: BackupPlan, refs: Sequence[LayerRef], attempt: Attempt) -> None:
-        """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
-        layers = [self._reload(ref) for ref in refs]
-        damages = self._creator.verify_inherited(plan, layers, attempt)
-        if not damages:
-            return
-        names = {damage.name for damage in damages}
-        for layer in layers:
-            if any(stored.name in names for stored in layer.objects):
-                self._notes.note(layer.layer_id)
-        raise _builds_on(damages[0].name, damages[0].reason)
-
-    def _loaded(self, ref: LayerRef) -> Layer:
-        with self._notes.watching(ref.layer_id):
-            return self._layers.load(ref)
-
-    def _reload(self, ref: LayerRef) -> Layer:
-        try:
-            with self._notes.watching(ref.layer_id):
-                return self._layers.reload(ref)
-        except (IntegrityError, ObjectNotFound) as error:
-            raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
-
-    def _save_layers(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
-        """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
-        written: dict[Tier, LayerRef] = {}
-        stored = self._stored(plan.backup_id)
-        for tier in merged.tiers:
-            borrows = [*self._shelved(plan, tier.borrowed), *(written[lender] for lender in tier.lenders)]
-            layer = self._creator.layer(plan, tier, stored, borrows)
-            if layer is not None:
-                written[tier.tier] = self._layers.ref(layer)
-                self._save_layer(layer)
-        return list(written.values())
-
-    def _save_layer(self, layer: Layer) -> None:
-        try:
-            self._layers.save(layer)
-        except ObjectExists:
-            self._layers.load(self._layers.ref(layer))  # an earlier attempt wrote it: the same, or this raises
-
-    def _inherited(self, plan: BackupPlan, merged: Merged) -> list[LayerRef]:
-        """Every layer of other backups that this one needs: those of its stacks, and those that lend chunks."""
-        found = {ref.layer_id: ref for tier in merged.tiers for ref in tier.stack}
-        lent = [ref for layer in [self._loaded(ref) for ref in found.values()] for ref in layer.borrows]
-        lent += [ref for tier in merged.tiers for ref in self._shelved(plan, tier.borrowed)]
-        return list((found | {ref.layer_id: ref for ref in lent}).values())
-
-    def _shelved(self, plan: BackupPlan, layer_ids: Sequence[str]) -> list[LayerRef]:
-        """Layers that the list of stored chunks names."""
-        chunks = self._chunks(plan) if layer_ids else None
-        return [ref for ref in (chunks.layers if chunks else ()) if ref.layer_id in layer_ids]
-
     def _baselined(self, plan: BackupPlan) -> dict[Tier, Baselined]:
         wanted = [part.tier for part in plan.included if part.parent]
-        results = {tier: self._result(plan.backup_id, Stage.BASELINE, tier) for tier in wanted}
+        results = {tier: self.result(plan.backup_id, Stage.BASELINE, tier) for tier in wanted}
         return {tier: Baselined.model_validate_json(result) for tier, result in results.items()}
 
     def _chunks(self, plan: BackupPlan) -> KnownChunks | None:
         if CHUNKS not in self.baseline_units(plan):
             return None
-        return KnownChunks.model_validate_json(self._result(plan.backup_id, Stage.BASELINE, CHUNKS))
+        return KnownChunks.model_validate_json(self.result(plan.backup_id, Stage.BASELINE, CHUNKS))
 
     def _plan_of(self, run: Run) -> BackupPlan:
         plan = BackupPlan.model_validate_json(run.plan or self._raise_ended(run))
-        if plan.store_url != self._store.url:
-            raise SettingError(
-                f"{plan.backup_id} goes to {plan.store_url}, but this worker is set to {self._store.url}",
-                hint="Give all workers the same store settings.",
-            )
+        self.depot(plan)  # raises where this worker's store is not the run's
         return plan
 
+    def _creator(self, plan: BackupPlan) -> BackupCreator:
+        return BackupCreator(self._spool, self.depot(plan).store, self._keyring, self._clock)
+
+    def _baselines(self, plan: BackupPlan) -> BaselineBuilder:
+        depot = self.depot(plan)
+        reader = LayerReader(depot.store, self._keyring)
+        return BaselineBuilder(self._spool, reader, depot.metadata, self._keyring, depot.notes)
+
+    def _recorder(self, plan: BackupPlan) -> Recorder:
+        run_id = plan.backup_id
+        chunks = partial(self._chunks, plan)
+        return Recorder(plan, self.depot(plan), self._creator(plan), self._merged(run_id), self._stored(run_id), chunks)
+
     def _commit(self, run_id: str, attempt: Attempt) -> Recorded:
-        plan, merged = self.plan(run_id), self._merged(run_id)
-        self._result(run_id, Stage.VERIFY, "")
-        written = self._save_layers(plan, merged)
+        plan = self.plan(run_id)
+        self.result(run_id, Stage.VERIFY, "")
         seconds = stage_seconds(self.ledger.rows(run_id))
-        stacked = {ref.layer_id for tier in merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
-        borrowed = [ref for ref in self._inherited(plan, merged) if ref.layer_id not in stacked]
-        manifest = self._creator.manifest(plan, self._collected(plan), merged, written, borrowed, seconds)
-        attempt.check()
-        try:
-            self.metadata.save(manifest)
-        except ObjectExists:
-            self.metadata.load(run_id)  # an earlier attempt wrote it, and died before it could say so
+        self._recorder(plan).commit(self._collected(plan), seconds, attempt)
         return Recorded(backup_id=run_id)
 
     def _collected(self, plan: BackupPlan) -> list[Collected]:
@@ -396,12 +405,13 @@ class BackupManager:
         return collected
 
     def _merged(self, run_id: str) -> Merged:
-        return Merged.model_validate_json(self._result(run_id, Stage.MERGE, ""))
+        return Merged.model_validate_json(self.result(run_id, Stage.MERGE, ""))
 
     def _stored(self, run_id: str) -> list[Stored]:
         return [Stored.model_validate_json(result) for result in self.ledger.results(run_id, Stage.STORE).values()]
 
-    def _result(self, run_id: str, stage: Stage, unit: str) -> str:
+    def result(self, run_id: str, stage: Stage, unit: str) -> str:
+        """What a unit of a stage left; RunFailed where it is not done."""
         result = self.ledger.result(run_id, stage, unit)
         if result is None:
             raise RunFailed(f"{run_id}: {f'{stage} {unit}'.strip()} is not done, so the next stage cannot begin")
@@ -413,7 +423,7 @@ class BackupManager:
             raise RunFailed(f"no run {run_id} is known")
         return run
 
-    def _begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
+    def begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
         """Enter a run; where another delivery of the same start was quicker, its run counts."""
         try:
             self._enter(run_id, kind, RunState.RUNNING, plan, fence)
@@ -447,25 +457,26 @@ class BackupManager:
             )
         )
 
-    def _refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
+    def refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
+        """Enter a run that cannot begin, with the reason."""
         if fence is not None:
             self.lease.release(fence)
         with suppress(RunFailed):  # known by now: another delivery of the same start was quicker
             self._enter(run_id, kind, RunState.REFUSED, "", None, error.sentence, error.code)
+            if kind is RunKind.BACKUP and not isinstance(
+                error, LeaseHeld
+            ):  # while another run goes on, none is missing
+                self._failures.keep(self._run(run_id))
 
     def _restore_plan_of(self, run: Run) -> RestorePlan:
         return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))
 
+    def _copy_plan_of(self, run: Run) -> CopyPlan:
+        return CopyPlan.model_validate_json(run.plan or self._raise_ended(run))
+
     @staticmethod
     def _raise_ended(run: Run) -> str:
         raise RunFailed(run.reason or f"the run {run.run_id} has ended")
-
-
-def _builds_on(name: str, reason: str) -> IntegrityError:
-    return IntegrityError(
-        f"{name}, which this backup would build on, is damaged: {reason}",
-        hint="The next backup does not build on it; look at the disk below.",
-    )
 
 
 def stage_seconds(rows: list[StageRow]) -> dict[str, float]:

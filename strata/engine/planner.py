@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from strata.catalog.layers import LayerCatalog
-from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
+from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Pause
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, TierSummary
 from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
-from strata.model.tier import StorageTier, Tier
-from strata.planning.backup import StackPolicy, Wish, choose_store, plan_tiers
+from strata.model.tier import Tier
+from strata.planning.backup import StackPolicy, Wish, plan_tiers
+from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
 
 
@@ -25,7 +26,8 @@ class BackupOptions:
     """What the configuration says of every backup."""
 
     tiers: Mapping[Tier, bool]
-    stores: Mapping[StorageTier, str]
+    place: Callable[[BackupType], Placement]
+    """Where a type of backup goes."""
     zstd_level: int
     segment_bytes: int
     patterns: Mapping[BackupType, tuple[str, ...]] = field(default_factory=dict)
@@ -38,17 +40,10 @@ class BackupOptions:
 
 
 class BackupPlanner:
-    """Makes plans for one store."""
+    """Makes plans."""
 
-    def __init__(
-        self,
-        metadata: BackupMetadataManager,
-        layers: LayerCatalog,
-        keyring: Keyring,
-        clock: Clock,
-        options: BackupOptions,
-    ) -> None:
-        self._metadata, self._layers, self._keyring = metadata, layers, keyring
+    def __init__(self, depots: Depots, keyring: Keyring, clock: Clock, options: BackupOptions) -> None:
+        self._depots, self._keyring = depots, keyring
         self._clock, self._options = clock, options
 
     def decide(
@@ -58,11 +53,12 @@ class BackupPlanner:
 
         `handed` says which tiers a document holds that is read in place of those that are configured.
         """
-        storage_tier, url = choose_store(backup_type, self._options.stores)
+        placement = self._options.place(backup_type)
+        depot = self._depots.of(placement.primary)
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
-        secret, context = self._keyring.fingerprint_key(), self._metadata.context()
-        fit = [one for one in context.backups if (one.fingerprint_key_id, one.store_url) == (secret.key_id, url)]
+        secret, context = self._keyring.fingerprint_key(), depot.metadata.context()
+        fit = [one for one in context.backups if one.fingerprint_key_id == secret.key_id]
         wish = Wish(
             backup_id=run_id,
             backup_type=backup_type,
@@ -72,55 +68,54 @@ class BackupPlanner:
             patterns=self._options.patterns.get(backup_type, ()),
             policy=self._options.policy,
             fresh=fresh,
-            intact=self._damage_of,
+            renews=backup_type is BackupType.FULL
+            or self._options.place(BackupType.FULL).primary is not placement.primary,
+            intact=partial(_damage_of, depot),
         )
         planned = plan_tiers(wish)
         return BackupPlan(
             backup_id=run_id,
             backup_type=planned.backup_type,
-            generation=context.next_generation,
+            generation=context.next_generation(wish.now),
             created_at=wish.now,
             parent=planned.parent,
             tiers=planned.tiers,
-            storage_tier=storage_tier,
-            store_url=url,
+            storage_tier=depot.tier,
+            store_url=depot.store.url,
+            copies=placement.copies,
             key_id=key.key_id,
             wrapped_key=base64.b64encode(key.wrapped).decode(),
             fingerprint_key_id=secret.key_id,
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
-            reasons=planned.reasons,
+            reasons=(*placement.reasons, *planned.reasons),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
 
-    def _damage_of(self, held: TierSummary) -> str:
-        """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged.
 
-        What its layers borrow chunks from counts as the stack does.
-        """
-        noted = self._metadata.damaged_layers()
-        for ref in held.stack:
-            if why := self._unfit(ref, noted):
-                return f"the parent's layer {ref.layer_id} {why}"
-            for lender in self._layers.load(ref).borrows:
-                if why := self._unfit(lender, noted):
-                    return f"the parent's layer {ref.layer_id} borrows from {lender.layer_id}, which {why}"
-        return ""
+def _damage_of(depot: Depot, held: TierSummary) -> str:
+    """What a parent's stack lacks, or nothing: a layer whose document is gone, or that was found damaged.
 
-    def _unfit(self, ref: LayerRef, noted: set[str]) -> str:
-        """Why a layer cannot be built on, as far as can be told without reading it; or nothing."""
-        if ref.layer_id in noted:
-            return "was found damaged"
-        if self._layers.lacks(ref):
-            return "is not in the store"
-        try:
-            self._layers.load(ref)
-        except (IntegrityError, ObjectNotFound):
-            return "has a damaged document"
-        return ""
+    What its layers borrow chunks from counts as the stack does.
+    """
+    noted = depot.notes.layers
+    for ref in held.stack:
+        if why := _unfit(depot, ref, noted):
+            return f"the parent's layer {ref.layer_id} {why}"
+        for lender in depot.layers.load(ref).borrows:
+            if why := _unfit(depot, lender, noted):
+                return f"the parent's layer {ref.layer_id} borrows from {lender.layer_id}, which {why}"
+    return ""
 
-    def _with_lenders(self, stack: Sequence[LayerRef]) -> Iterator[LayerRef]:
-        """The layers of a stack, each before those that it borrows from."""
-        for ref in stack:
-            yield ref
-            yield from self._layers.load(ref).borrows
+
+def _unfit(depot: Depot, ref: LayerRef, noted: set[str]) -> str:
+    """Why a layer cannot be built on, as far as can be told without reading it; or nothing."""
+    if ref.layer_id in noted:
+        return "was found damaged"
+    if depot.layers.lacks(ref):
+        return f"is not in {depot.tier.upper()}"
+    try:
+        depot.layers.load(ref)
+    except (IntegrityError, ObjectNotFound):
+        return "has a damaged document"
+    return ""

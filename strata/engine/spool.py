@@ -53,6 +53,10 @@ class SpoolWriter:
         """Append a block, compressed as the object says."""
         self._frame.add(payload, raw_length, rows, first)
 
+    def go_on(self) -> None:
+        """Say that another block follows: the payload of the one before is not needed any more."""
+        self._frame.go_on()
+
     def commit(self) -> None:
         """Finish the object and make it appear."""
         self._frame.finish()

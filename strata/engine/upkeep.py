@@ -7,21 +7,38 @@ at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
+from strata.catalog.catalogue import Catalogue
 from strata.clock import Clock
 from strata.engine.manager import BackupManager
 from strata.engine.spool import Spool
-from strata.model.run import Run
+from strata.model.plan import CopyPlan
+from strata.model.run import Run, RunKind
 from strata.planning.backup import is_our_id
+from strata.planning.missing import MissingCopy, missing_copies
+from strata.planning.retention import RetentionService
+from strata.planning.tier_strategy import TierStrategy
 
 STALLED_SECONDS: Final = 30.0
 """A run nobody renewed for so long has stopped: a working stage renews every 5 s."""
 
 MAX_RESENT: Final = 10
 _FORGOTTEN: Final = timedelta(days=1)
+_COPIES: Final = 4
+"""Copies under way at a time."""
+
+
+@runtime_checkable
+class Tidied(Protocol):
+    """A store that can be rid of what was begun and never finished."""
+
+    def abort_unfinished(self, older_than: timedelta) -> int:
+        """Remove what was begun longer ago than this; how many such things there were."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,11 @@ class Upkeep:
     manager: BackupManager
     spool: Spool
     clock: Clock
+    catalogue: Catalogue
+    strategy: TierStrategy
+    retention: RetentionService
+    tidied: Sequence[Tidied] = ()
+    """The stores in which writers that died leave something."""
 
     def stalled(self) -> list[Run]:
         """Runs to send again, each marked; one that was sent too often is ended as FAILED instead."""
@@ -58,6 +80,26 @@ class Upkeep:
                 swept.append(run_id)
         return swept
 
+    def sweep_stores(self) -> int:
+        """Remove what writers that died left unfinished in stores; how many such things there were."""
+        return sum(store.abort_unfinished(_FORGOTTEN) for store in self.tidied)
+
+    def missing_copies(self) -> list[MissingCopy]:
+        """The copies to be made now: those that are missing, and that no run is making."""
+        view, now = self.catalogue.view(), self.clock.now()
+        moves, retention = self.strategy.moves(view.entries, now), self.retention.decide(view.entries, now)
+        copies = [run for run in self.manager.ledger.runs(200) if run.kind is RunKind.COPY and not run.state.final]
+        under_way = {(plan.backup_id, plan.target) for plan in map(_copy_plan, copies)}
+        found = missing_copies(view.entries, self.strategy.place, retention, moves)
+        wanted = [
+            one for one in found if (one.backup_id, one.target) not in under_way and one.target not in view.silent
+        ]
+        return wanted[: max(_COPIES - len(under_way), 0)]
+
     def _forgotten(self, run_id: str) -> bool:
         newest = self.spool.newest(run_id)
         return newest is not None and self.clock.now() - newest > _FORGOTTEN
+
+
+def _copy_plan(run: Run) -> CopyPlan:
+    return CopyPlan.model_validate_json(run.plan)

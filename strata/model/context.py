@@ -1,7 +1,9 @@
 """BackupContext: the baselines that new backups build on, read from what is recorded.
 
 Nothing is remembered in a process: whoever plans a backup, on whichever worker, reads the same manifests and sees the
-same baselines; and only a recorded, hence verified, backup is among them. Order is by generation, not by clock.
+same baselines; and only a recorded, hence verified, backup is among them. Order is by generation: milliseconds since
+1970, or one more than the highest in the store where the clock was set back. So it holds over all stores, none of
+which must answer for a plan in another, and in each of them whatever the clock does.
 """
 
 from __future__ import annotations
@@ -42,7 +44,6 @@ class BackupSummary(Document):
     backup_type: BackupType
     generation: int
     created_at: datetime
-    store_url: str
     fingerprint_key_id: str
     tiers: tuple[TierSummary, ...]
 
@@ -67,10 +68,9 @@ class BackupContext:
         """The context of these backups, in any order."""
         return cls(tuple(sorted(backups, key=lambda one: (one.generation, one.created_at), reverse=True)))
 
-    @property
-    def next_generation(self) -> int:
-        """The generation of the next backup."""
-        return 1 + max((one.generation for one in self.backups), default=0)
+    def next_generation(self, now: datetime) -> int:
+        """The generation of the next backup: the time, but always later than all that is there."""
+        return max(int(now.timestamp() * 1000), 1 + max((one.generation for one in self.backups), default=0))
 
     def last_full(self, tier: Tier, scope: Scope) -> BackupSummary | None:
         """The last full baseline that covers a scope of a tier: a FULL, or a SNAPSHOT of at least that scope."""

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from strata.model.backup_type import BackupType
 from strata.model.layer import Document
 from strata.model.tier import StorageTier, Tier
+
+
+class BackupStatus(StrEnum):
+    """What may be said of a recorded backup; several may be true at once."""
+
+    GOOD = "good"
+    """It has a copy of which no damage is known."""
+    DAMAGED = "damaged"
+    """Damage of one of its copies was found."""
+    PINNED = "pinned"
+    HELD = "held"
+    REMOVED = "removed"
+    """A prune marked it for removal."""
 
 
 class Copy(Document):
@@ -52,3 +66,15 @@ class CatalogueEntry(Document):
     def copy_in(self, tier: StorageTier) -> Copy | None:
         """Its copy in a store, if there is one."""
         return next((copy for copy in self.copies if copy.storage_tier is tier), None)
+
+    @property
+    def statuses(self) -> frozenset[BackupStatus]:
+        """All that may be said of it."""
+        said = {
+            BackupStatus.GOOD: any(not copy.damaged for copy in self.copies),
+            BackupStatus.DAMAGED: any(copy.damaged for copy in self.copies),
+            BackupStatus.PINNED: self.pinned,
+            BackupStatus.HELD: self.legal_hold,
+            BackupStatus.REMOVED: self.removal_marked_at is not None,
+        }
+        return frozenset(status for status, true in said.items() if true)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,6 +59,7 @@ class LayerRef(Document):
 
     layer_id: str
     backup_id: str
+    created_at: datetime
     tier: Tier
     kind: LayerKind
     fingerprint_key_id: str
@@ -75,6 +79,7 @@ class Layer(Document):
     layer_id: str
     backup_id: str
     """The backup that wrote it."""
+    created_at: datetime
     tier: Tier
     kind: LayerKind
     fingerprint_key_id: str
@@ -111,3 +116,12 @@ def object_name(layer_id: str, kind: ObjectKind, seq: int) -> str:
 def layer_document_name(layer_id: str) -> str:
     """The name of a layer's document in every store."""
     return f"layers/{layer_id}/layer.json"
+
+
+_OF_LAYER: Final = re.compile(r"layers/([^/]+)/[^/]+|chunks/([^/]+)-[0-9]{6}\.pack")
+
+
+def layer_of_object(name: str) -> str | None:
+    """The layer that an object's name says it belongs to; None where it is no layer's."""
+    found = _OF_LAYER.fullmatch(name)
+    return (found[1] or found[2]) if found else None

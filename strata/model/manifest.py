@@ -80,7 +80,7 @@ class BackupMetadata(Document):
     backup_id: str
     backup_type: BackupType
     generation: int
-    """One more than the highest in the store when it was planned: tells the order of backups without a clock."""
+    """Milliseconds since 1970 when it was planned, or one more than the highest in its store: the order of backups."""
     created_at: datetime
     recorded_at: datetime
     storage_tier: StorageTier

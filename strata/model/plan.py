@@ -39,6 +39,8 @@ class BackupPlan(Document):
     tiers: tuple[TierPlan, ...]
     storage_tier: StorageTier
     store_url: str
+    copies: tuple[StorageTier, ...] = ()
+    """The stores that get a copy once it is recorded."""
     key_id: str
     wrapped_key: str
     fingerprint_key_id: str
@@ -67,11 +69,53 @@ class BackupPlan(Document):
 
 
 class RestorePlan(Document):
-    """What a restore will do: which backup, into which tiers, how."""
+    """What a restore will do: which backup, read from which store, into which tiers, how."""
 
     restore_id: str
     backup_id: str
+    storage_tier: StorageTier
+    store_url: str
     mode: str
     created_at: datetime
     tiers: tuple[Tier, ...]
     reasons: tuple[str, ...] = ()
+
+
+class Span(Document):
+    """A run of a layer's objects, by their places in its document: from `first` up to, not including, `last`."""
+
+    layer_id: str
+    first: int
+    last: int
+
+
+class CopyPart(Document):
+    """What one task of a copy brings to the target."""
+
+    number: int
+    spans: tuple[Span, ...]
+    objects: int
+    bytes: int
+
+
+class CopyPlan(Document):
+    """What a copy will do: which backup, from which store to which; what the target lacked when it was planned."""
+
+    copy_id: str
+    backup_id: str
+    created_at: datetime
+    source: StorageTier
+    source_url: str
+    target: StorageTier
+    target_url: str
+    parts: tuple[CopyPart, ...]
+    objects: int
+    bytes: int
+
+
+class PruneOrder(Document):
+    """A prune of these stores. What it removes is planned when it comes to each: the stores change meanwhile."""
+
+    prune_id: str
+    created_at: datetime
+    stores: tuple[StorageTier, ...]

@@ -1,9 +1,10 @@
-"""A run: one backup or restore on its way, as the ledger knows it."""
+"""A run: one backup, restore, copy or prune on its way, as the ledger knows it."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from strata.model.layer import Document
 
@@ -13,6 +14,8 @@ class RunKind(StrEnum):
 
     BACKUP = "backup"
     RESTORE = "restore"
+    COPY = "copy"
+    PRUNE = "prune"
 
 
 class RunState(StrEnum):
@@ -44,10 +47,18 @@ class Stage(StrEnum):
     CHECK = "check"
     APPLY = "apply"
     FINISH = "finish"
+    COPY = "copy"
+    COMMIT = "commit"
+    MARK = "mark"
+    SWEEP = "sweep"
+
+
+COMMITS: Final = (Stage.RECORD, Stage.FINISH, Stage.COMMIT)
+"""The last stage of each kind of run: once it has begun, the run may have happened."""
 
 
 class Run(Document):
-    """One run: `plan` is its BackupPlan or RestorePlan as JSON, `fence` its lease's number."""
+    """One run: `plan` is its BackupPlan, RestorePlan, CopyPlan or PruneOrder as JSON, `fence` its lease's number."""
 
     run_id: str
     kind: RunKind

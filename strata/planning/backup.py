@@ -1,4 +1,4 @@
-"""Plans a backup: which tiers, compared with what, on which layers, into which store; every unusual choice says why."""
+"""Plans a backup: which tiers, compared with what, on which layers; every unusual choice says why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strata.model.backup_type import RULES, BackupType, Parent, Reads
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.plan import TierPlan
 from strata.model.scope import Scope
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,47}")
 _OUR_ID: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z]+-[0-9a-f]{6}")
@@ -30,9 +30,9 @@ class StackPolicy:
     depth: int = 128
     """A stack of so many layers takes no more: the next backup is compared with its base, and lies on that alone."""
     dead_share: float = 0.5
-    """A FULL writes a fresh base where more than this share of the stack counts no more."""
+    """A fresh base is written where more than this share of the stack counts no more."""
     base_age: timedelta = timedelta(days=30)
-    """A FULL writes a fresh base where the old one is older."""
+    """A fresh base is written where the old one is older."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Wish:
     policy: StackPolicy = field(default_factory=StackPolicy)
     fresh: bool = False
     """Whether nothing is to be built on."""
+    renews: bool = False
+    """Whether a worn stack is laid anew: by a FULL, and by any type in a store to which no FULL goes."""
     intact: Intact = lambda _: ""
 
     @property
@@ -117,17 +119,6 @@ def named_type(name: str) -> BackupType:
         ) from None
 
 
-def choose_store(backup_type: BackupType, configured: Mapping[StorageTier, str]) -> tuple[StorageTier, str]:
-    """The storage tier a backup goes to, and its URL."""
-    for tier in StorageTier:
-        if tier in configured:
-            return tier, configured[tier]
-    raise SettingError(
-        f"there is no store for {_articled(backup_type)}",
-        hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata.",
-    )
-
-
 def _plan_tier(wish: Wish, tier: Tier, reasons: list[str]) -> TierPlan:
     patterns = wish.scope.patterns
     if not wish.configured.get(tier):
@@ -152,7 +143,7 @@ def _parent(wish: Wish, tier: Tier, reasons: list[str]) -> BackupSummary | None:
     if lacking := wish.intact(held):
         reasons.append(f"{tier.label} is stored whole, for {lacking}")
         return None
-    if wish.backup_type is BackupType.FULL and (why := _worn(wish, held)):
+    if wish.renews and (why := _worn(wish, held)):
         reasons.append(f"{tier.label} gets a fresh base: {why}")
         return None
     if len(held.stack) < wish.policy.depth:
@@ -179,13 +170,13 @@ def _candidate(wish: Wish, tier: Tier) -> BackupSummary | None:
 
 
 def _worn(wish: Wish, held: TierSummary) -> str:
-    """Why a FULL should not build on a stack, or nothing."""
+    """Why a stack should be laid anew, or nothing."""
     policy = wish.policy
     if len(held.stack) > 1 and held.dead_share > policy.dead_share:
         return f"{held.dead_share:.0%} of its stack counts no more"
-    base = wish.context.find(held.stack[0].backup_id)
-    if base is not None and wish.now - base.created_at > policy.base_age:
-        return f"the old one is of {base.created_at:%d %b %Y}"
+    laid = held.stack[0].created_at
+    if wish.now - laid > policy.base_age:
+        return f"the old one is of {laid:%d %b %Y}"
     return ""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -126,6 +127,16 @@ Emit = Callable[[bytes | memoryview], object]
 """Takes the next bytes of an object."""
 
 
+class _Room(threading.local):
+    """Memory that a thread seals into, block after block and object after object."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+
+
+_ROOM: Final = _Room()
+
+
 class FrameWriter:
     """Seals blocks one after the other and hands each part of the object to `emit`, which must use it at once."""
 
@@ -136,7 +147,6 @@ class FrameWriter:
         self._header = Header(kind, compression, owner, seq, key.key_id, key.wrapped, salt).encode()
         self._cipher = EncryptionService(derive(key.secret, b"object", salt))
         self._emit = emit
-        self._room = bytearray()
         self._blocks: list[Block] = []
         self._waiting: tuple[bytes | memoryview, int, int, bytes] | None = None
         self._offset = len(self._header)
@@ -151,6 +161,10 @@ class FrameWriter:
         """Append a block; `payload` is compressed already, as the header says."""
         self._flush(_MORE)
         self._waiting = (payload, raw_length, rows, first)
+
+    def go_on(self) -> None:
+        """Seal the block that was added last, for it is not the last: its payload is not needed any more."""
+        self._flush(_MORE)
 
     def finish(self) -> None:
         """Seal the last block and the table: the object is complete."""
@@ -167,7 +181,7 @@ class FrameWriter:
         payload, raw_length, rows, first = self._waiting
         number = len(self._blocks)
         context = self._header + number.to_bytes(8, "big") + mark
-        sealed = self._cipher.seal_into(_nonce(_BLOCK, number), payload, context, self._room)
+        sealed = self._cipher.seal_into(_nonce(_BLOCK, number), payload, context, _ROOM.bytes)
         self._emit(sealed)
         self._blocks.append(Block(self._offset, len(sealed), raw_length, rows, first))
         self._offset += len(sealed)

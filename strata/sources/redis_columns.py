@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from strata.model.record import MOMENT, SOURCE_SCHEMA, Encoding, constant_column
-from strata.sources.redis_lzf import decompress
 from strata.sources.redis_transaction import LAST_MOMENT
 
-_BATCH_BYTES: Final = 2 << 20
+BATCH_BYTES: Final = 3 << 19
+"""Values of a batch, about: with what is put on top, little enough for the allocator to keep (strata/memory.py)."""
+
 _BATCH_ROWS: Final = 8192
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,7 +54,7 @@ class Columns:
     @property
     def full(self) -> bool:
         """Whether the rows make a batch of the size wanted."""
-        return self._bytes >= _BATCH_BYTES or len(self.keys) >= _BATCH_ROWS
+        return self._bytes >= BATCH_BYTES or len(self.keys) >= _BATCH_ROWS
 
     @property
     def empty(self) -> bool:
@@ -66,9 +68,9 @@ class Columns:
             [
                 constant_column(self._namespace, rows),
                 pa.array(self.keys, pa.large_binary()),
-                self._value_array(),
+                pa.array(self.values, pa.large_binary()),
                 constant_column(self.encoding, rows),
-                _moments(self.expiries),
+                moments(np.array(self.expiries, np.int64)),
                 pa.nulls(rows, MOMENT),
                 pa.nulls(rows, pa.string()),
             ],
@@ -77,35 +79,12 @@ class Columns:
         self.clear()
         return batch
 
-    def _value_array(self) -> pa.LargeBinaryArray:
-        return pa.array(self.values, pa.large_binary())
-
     def clear(self) -> None:
         """Drop the rows."""
         self.keys: list[bytes] = []
         self.values: list[bytes] = []
         self.expiries: list[int] = []
         self._counted = self._bytes = 0
-
-
-class CompressedColumns(Columns):
-    """Rows of strings that come compressed by LZF; `sizes` are those of the plain values."""
-
-    def count(self) -> None:
-        self._bytes += sum(self.sizes[self._counted :])
-        self._counted = len(self.sizes)
-
-    def _value_array(self) -> pa.LargeBinaryArray:
-        """All values by one call: a call for each takes half as long again, and their copies."""
-        offsets = np.zeros(len(self.sizes) + 1, np.int64)
-        np.cumsum(self.sizes, out=offsets[1:])
-        plain = decompress(b"".join(self.values), int(offsets[-1]))
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(plain)]
-        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self.sizes), buffers)
-
-    def clear(self) -> None:
-        super().clear()
-        self.sizes: list[int] = []
 
 
 def drained(parts: deque[bytes]) -> Iterator[bytes]:
@@ -124,6 +103,6 @@ def expiry_of(time: datetime | None) -> int:
     return -1 if time is None else (time - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _moments(expiries: list[int]) -> pa.Array:
-    numbers = np.array(expiries, np.int64)
-    return pa.array(np.minimum(numbers, LAST_MOMENT), pa.int64(), mask=numbers < 0).view(MOMENT)
+def moments(expiries: npt.NDArray[np.int64]) -> pa.Array:
+    """Expiries in milliseconds since 1970 as a column; null where they are negative."""
+    return pa.array(np.minimum(expiries, LAST_MOMENT), pa.int64(), mask=expiries < 0).view(MOMENT)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import lzf
+import pyarrow as pa
 
 from strata.sources.redis_layout import damaged
 
@@ -28,7 +29,7 @@ MOST_TIMES: Final = 88
 _PART_BYTES: Final = 4 << 20
 
 
-def decompress(data: bytes, size: int) -> bytes:
+def decompress(data: bytes | pa.Buffer, size: int) -> bytes:
     """The `size` bytes that were compressed into `data`."""
     plain: bytes | None
     try:

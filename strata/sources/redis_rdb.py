@@ -59,7 +59,7 @@ class RdbHead:
 class RdbSplitter:
     """Reads one stream, whose pieces `receive` gives; `dump_version` is that of the payloads read, None without any."""
 
-    def __init__(self, receive: Callable[[], bytes]) -> None:
+    def __init__(self, receive: Callable[[], bytes | memoryview]) -> None:
         self.window = Window(receive)
         self.head = self._read_head()
         self.dump_version: int | None = None

@@ -79,7 +79,10 @@ class SyncStream:
 
 
 class _Payload:
-    """The RDB between its heading and its end, by the piece; an empty one at the end."""
+    """The RDB between its heading and its end, by the piece; an empty one at the end.
+
+    Pieces are views of one buffer, each good until the next one is asked for.
+    """
 
     def __init__(self, connection: Connection, heading: bytes) -> None:
         self._connection = connection
@@ -88,31 +91,28 @@ class _Payload:
             raise damaged("it does not say where it ends")
         self._mark, self._left = told["mark"], int(told["size"] or 0)
         self._ended = False
-        self._buffer = bytearray(_PIECE_BYTES)
-        self._held = 0
+        self._view = memoryview(bytearray(_PIECE_BYTES))
+        self._given = self._filled = 0
 
-    def __call__(self) -> bytes:
+    def __call__(self) -> memoryview:
         return self._until_mark() if self._mark else self._counted()
 
-    def _counted(self) -> bytes:
-        view = memoryview(self._buffer)[: self._left]
+    def _counted(self) -> memoryview:
+        view = self._view[: self._left]
         filled = 0
         while filled < len(view):
             filled += self._connection.receive_raw(view[filled:])
         self._left -= filled
-        return bytes(view)
+        return view
 
-    def _until_mark(self) -> bytes:
+    def _until_mark(self) -> memoryview:
         """The last bytes are held back, for they may be the beginning of the mark."""
+        view, filled = self._view, self._filled - self._given
         if self._ended:
-            return b""
-        view = memoryview(self._buffer)
-        filled = self._held
+            return view[:0]
+        view[:filled] = view[self._given : self._filled]
         while filled < len(view) and not self._ended:
             filled += self._connection.receive_raw(view[filled:])
             self._ended = view[:filled][-_MARK_BYTES:] == self._mark
-        end = max(filled - _MARK_BYTES, 0)
-        piece = bytes(view[:end])
-        self._held = filled - end
-        view[: self._held] = view[end:filled]
-        return piece
+        self._given, self._filled = max(filled - _MARK_BYTES, 0), filled
+        return view[: self._given]

@@ -18,10 +18,11 @@ crc64: Final[Callable[..., int]] = anycrc.Model("CRC64-REDIS").calc
 class Window:
     """What came of a stream and was not read yet: `data` from `at` on.
 
-    `receive` gives the next piece, a MiB or so; an empty one where the stream has ended.
+    `receive` gives the next piece, a MiB or so; an empty one where the stream has ended. A piece may be overwritten
+    when the next one is asked for.
     """
 
-    def __init__(self, receive: Callable[[], bytes]) -> None:
+    def __init__(self, receive: Callable[[], bytes | memoryview]) -> None:
         self._receive = receive
         self._crc = 0
         self.data, self.at = b"", 0
@@ -35,7 +36,7 @@ class Window:
         """Let go of what was read, and add the next piece; False where the stream has ended."""
         piece = self._receive()
         self._crc = self.crc
-        self.data, self.at = self.data[self.at :] + piece, 0
+        self.data, self.at = b"".join((memoryview(self.data)[self.at :], piece)), 0
         return bool(piece)
 
     def fill(self) -> None:

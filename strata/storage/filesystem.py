@@ -14,8 +14,9 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -96,14 +97,13 @@ class FilesystemStore:
         start = self._root / prefix.rpartition("/")[0]
         try:
             for folder, _, files in os.walk(start, onerror=_raise_unless_missing):
+                within = Path(folder).relative_to(self._root).as_posix()  # a Path for each file is slow
+                below = "" if within == "." else f"{within}/"
                 for file in files:
-                    if file.startswith(_TEMPORARY):
+                    name = below + file
+                    if file.startswith(_TEMPORARY) or (name == MARKER and self._share):
                         continue
-                    path = Path(folder, file)
-                    name = path.relative_to(self._root).as_posix()
-                    if name == MARKER and self._share:
-                        continue
-                    if name.startswith(prefix) and (status := _stat(path)):
+                    if name.startswith(prefix) and (status := _stat(f"{folder}/{file}")):
                         yield ObjectInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
         except OSError as error:
             raise self.failure("list", prefix or "its objects", error) from None
@@ -125,6 +125,19 @@ class FilesystemStore:
             shutil.rmtree(self._path(folder), onerror=_raise_unless_gone)
         except OSError as error:
             raise self.failure("delete", folder, error) from None
+
+    def abort_unfinished(self, older_than: timedelta) -> int:
+        """Remove what writers that died left half written, if nobody wrote to it for so long; how many files."""
+        self.require_share()
+        before, count = time.time() - older_than.total_seconds(), 0
+        try:
+            for path in self._root.glob(f"**/{_TEMPORARY}*"):
+                if (status := _stat(str(path))) and status.st_mtime < before:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        except OSError as error:
+            raise self.failure("delete", "unfinished objects", error) from None
+        return count
 
     def require_share(self) -> None:
         """StoreNotMounted where the store is on a share that is not there."""
@@ -235,9 +248,9 @@ def _discard(path: Path) -> None:
         return  # the failure that brought us here is the one to report
 
 
-def _stat(path: Path) -> os.stat_result | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
-        return path.stat()
+        return os.stat(path)
     except FileNotFoundError:
         return None
 

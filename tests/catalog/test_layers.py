@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def a_layer(layer_id: str = "b-hot", **changed: Any) -> Layer:
         "format": FORMAT_VERSION,
         "layer_id": layer_id,
         "backup_id": "b",
+        "created_at": datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC),
         "tier": Tier.HOT,
         "kind": LayerKind.DELTA,
         "fingerprint_key_id": "f-0123456789ab",

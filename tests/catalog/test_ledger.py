@@ -18,7 +18,7 @@ from strata.catalog.ledger import MAX_ATTEMPTS, Claim, Done, Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.errors import BrokerUnavailable, RunFailed, StageBusy
-from strata.model.run import Progress, Run, RunKind, RunState, Stage
+from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage
 from workers.local_stack.servers import RedisServer
 
 RUN = "20250102-030405-full-601d00"
@@ -118,7 +118,7 @@ def test_a_run_and_its_lease_end_in_the_same_moment(hot_url: str, state: RunStat
         assert lease.holder() is None
 
 
-@pytest.mark.parametrize("stage", [Stage.RECORD, Stage.FINISH])
+@pytest.mark.parametrize("stage", COMMITS)
 def test_what_may_be_about_to_commit_is_not_called_a_failure(ledger: Ledger, run: Run, stage: Stage) -> None:
     """FAILED is refused while the last stage works and after it is done; DONE is not."""
     claim = claimed(ledger, stage, "")
@@ -128,7 +128,7 @@ def test_what_may_be_about_to_commit_is_not_called_a_failure(ledger: Ledger, run
     assert ledger.end(RUN, RunState.DONE)
 
 
-@pytest.mark.parametrize("stage", [Stage.RECORD, Stage.FINISH])
+@pytest.mark.parametrize("stage", COMMITS)
 def test_a_last_stage_that_gave_up_may_be_called_a_failure(ledger: Ledger, run: Run, stage: Stage) -> None:
     """After the claim on the last stage was released the run can fail."""
     ledger.release(claimed(ledger, stage, ""))

@@ -29,6 +29,7 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
     layer = LayerRef(
         layer_id=f"{backup_id}-hot",
         backup_id=backup_id,
+        created_at=NOW,
         tier=Tier.HOT,
         kind=LayerKind.BASE,
         fingerprint_key_id="f-0123456789ab",

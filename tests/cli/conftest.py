@@ -49,7 +49,8 @@ def strata(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    """An empty working folder, and no setting in the environment."""
+    """An empty working folder and home, and no setting in the environment."""
+    monkeypatch.setenv("HOME", str(folder / "home"))
     for name in [name for name in os.environ if name.startswith("STRATA_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(folder)

@@ -16,7 +16,10 @@ from strata.cli import main as module
 from strata.cli.main import strata as group
 from tests.cli.conftest import Command
 
-COMMANDS = ("backup", "list", "show", "verify", "restore", "export", "runs", "keys", "stores", "doctor", "stack")
+COMMANDS = (
+    *("backup", "list", "show", "stats", "verify", "restore", "copy", "export"),
+    *("pin", "unpin", "hold", "release", "prune", "status", "runs", "catalogue", "keys", "stores", "doctor", "stack"),
+)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from strata.content.blocks import (
     BLOCK_BYTES,
+    BlockEncoder,
     decode_block,
     encode_block,
     first_key,
@@ -26,6 +27,14 @@ from tests.content.rows import SCHEMA, Row, any_rows, table
 def test_rows_come_back_from_their_block(rows: list[Row]) -> None:
     """Any rows, none included, decode as they were encoded."""
     assert decode_block(bytes(encode_block(table(rows))), SCHEMA).to_pylist() == table(rows).to_pylist()
+
+
+@given(st.lists(any_rows, max_size=4))
+def test_blocks_encoded_into_the_same_memory_are_the_same(tables: list[list[Row]]) -> None:
+    """Whatever an encoder wrote before, a block is what it would be in memory of its own."""
+    encoder = BlockEncoder()
+    for rows in tables:
+        assert bytes(encoder.encode(table(rows))) == bytes(encode_block(table(rows)))
 
 
 @given(any_rows, st.data())

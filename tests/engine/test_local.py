@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strata.engine.local import in_parallel
+from strata.engine.parallel import in_parallel
 from strata.errors import (
     IntegrityError,
     ObjectNotFound,

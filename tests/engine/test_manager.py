@@ -138,7 +138,7 @@ def test_no_key_is_no_backup(folder: Path, missing: Purpose) -> None:
         bench.manager.start(BackupType.FULL, RUN)
     assert run_of(bench).state is RunState.REFUSED
     assert holder(bench) is None
-    assert (bench.stored(), bench.spooled()) == ([], [])
+    assert (bench.stored("layers/"), bench.stored("manifests/"), bench.spooled()) == ([], [], [])
 
 
 def test_nothing_to_back_up_is_refused(folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_stages_out_of_order_say_what_is_missing(bench: Workbench) -> None:
         (lambda: manager.encrypt(RUN, LABEL), f"compress {LABEL} is not done"),
         (lambda: manager.store(RUN, LABEL), f"encrypt {LABEL} is not done"),
         (lambda: manager.verify(RUN), "merge is not done"),
-        (lambda: manager.record(RUN), "merge is not done"),
+        (lambda: manager.record(RUN), "verify is not done"),
     ]
     manager.start(BackupType.FULL, RUN)
     for stage, sentence in stages:

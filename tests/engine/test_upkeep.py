@@ -12,8 +12,10 @@ from strata.engine import upkeep as module
 from strata.engine.upkeep import MAX_RESENT, Upkeep
 from strata.model.backup_type import BackupType
 from strata.model.run import RunState
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import new_run_id
+from strata.planning.retention import RetentionService
+from strata.planning.tier_strategy import TierStrategy
 from strata.testing import SettableClock
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
@@ -33,7 +35,8 @@ def bench(folder: Path, clock: SettableClock) -> Workbench:
 @pytest.fixture
 def upkeep(bench: Workbench, clock: SettableClock) -> Upkeep:
     """Its upkeep."""
-    return Upkeep(bench.manager, bench.spool, clock)
+    strategy = TierStrategy([StorageTier.LOCAL, StorageTier.NETWORK])
+    return Upkeep(bench.manager, bench.spool, clock, bench.catalogue, strategy, RetentionService(), [bench.files])
 
 
 def test_a_run_that_stopped_moving_is_sent_again(bench: Workbench, upkeep: Upkeep) -> None:

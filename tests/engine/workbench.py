@@ -1,4 +1,4 @@
-"""The engine on small real parts: a folder for a store, one for the spool, and tiers in memory."""
+"""The engine on small real parts: a folder for each store, one for the spool, and tiers in memory."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
-from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
+from strata.engine.depot import Depot, Depots
 from strata.engine.layers import LayerReader
 from strata.engine.local import backup_here, restore_here
 from strata.engine.manager import BackupManager
 from strata.engine.planner import BackupOptions
-from strata.engine.restorer import BackupRestorer, Restored
+from strata.engine.restorer import Restored
 from strata.engine.runner import StageRunner
 from strata.engine.spool import Spool
 from strata.model.backup_type import BackupType
 from strata.model.layer import Layer
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
+from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import FileKeyring
 from strata.sources.port import RestoreMode
 from strata.storage.filesystem import Durability, FilesystemStore
@@ -46,12 +48,17 @@ def as_it_is(store: ObjectStore) -> ObjectStore:
 
 @dataclass
 class Workbench:
-    """Everything a run needs; `wrap_store` and `wrap_spool` put a failing store around a whole one."""
+    """Everything a run needs; the wraps put a failing store around a whole one.
+
+    Backups go to LOCAL, or where `places` says; NETWORK is there too.
+    """
 
     folder: Path
     sources: dict[Tier, MemorySource]
     wrap_store: Wrap = as_it_is
     wrap_spool: Wrap = as_it_is
+    wrap_network: Wrap = as_it_is
+    places: dict[BackupType, Placement] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=MemoryLedger)
     lease: Lease | None = None
     clock: Clock = field(default_factory=SettableClock)
@@ -66,23 +73,27 @@ class Workbench:
         self.store = self.wrap_store(self.files)
         self.spool = Spool(self.wrap_spool(self.spool_files), self.keyring)
         self.lease = self.lease or FileLease(self.folder / "lease")
-        self.metadata = BackupMetadataManager(self.store, self.keyring)
         self.runner = StageRunner(self.ledger, self.lease, self.clock)
         self.creator = BackupCreator(self.spool, self.store, self.keyring, self.clock)
-        self.restorer = BackupRestorer(self.store, self.metadata, self.sources, self.keyring)
+        self.depot = Depot.of(StorageTier.LOCAL, self.store, self.sources, self.keyring, self.clock)
+        self.metadata, self.restorer = self.depot.metadata, self.depot.restorer
+        self.network_files = FilesystemStore(self.folder / "network", Durability.CACHED)
+        self.network = Depot.of(
+            StorageTier.NETWORK, self.wrap_network(self.network_files), self.sources, self.keyring, self.clock
+        )
+        depots = {StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network}
+        self.catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
+        self.depots = Depots(depots, self.catalogue)
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
-            self.creator,
-            self.restorer,
-            self.metadata,
-            self.store,
+            self.depots,
             self.spool,
             self.keyring,
             self.clock,
             BackupOptions(
                 tiers={tier: tier in self.sources for tier in Tier},
-                stores={StorageTier.LOCAL: self.store.url},
+                place=lambda kind: self.places.get(kind, Placement(StorageTier.LOCAL)),
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
                 meeting_seconds=_MEETING_SECONDS,

@@ -27,11 +27,16 @@ import redis
 from botocore.config import Config
 from pydantic import SecretStr
 
+from strata.catalog.notes import NoteBook, NoteKind
+from strata.engine.history import FailureLog
 from strata.engine.local import backup_here
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
+from strata.model.run import Run, RunKind, RunState
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
+from strata.storage.filesystem import FilesystemStore
+from strata.testing import SettableClock
 from strata.wiring import Wiring
 from workers.local_stack.servers import start_postgres, start_redis, start_s3
 
@@ -42,6 +47,8 @@ BACKUP_ID: Final = "20250102-030405-full-601d00"
 INCREMENTAL: Final = "20250102-031905-incremental-601d01"
 SYNTHETIC: Final = "20250103-030405-full-601d02"
 SNAPSHOT: Final = "20250103-030406-snapshot-601d03"
+FAILED: Final = "20250104-050607-full-601d04"
+REASON: Final = "HOT (Redis) does not answer"
 PATTERNS: Final = ("position:*", "candles*", "order*")
 """What the snapshot covers."""
 
@@ -225,6 +232,25 @@ def _held_by_cold(client: Any, objects: _Objects) -> Iterator[Listed]:
         yield listed("cold", "", name.encode(), body, "s3/object", modified_at=modified, attrs=attrs)
 
 
+def tell_more(folder: Path, keyring: FileKeyring) -> None:
+    """What is learned and decided later: a proof, a pin in the same second as another, and a run that failed."""
+    store, now = FilesystemStore(folder), datetime(2025, 1, 4, 5, 6, 7, 890000, tzinfo=UTC)
+    notes = NoteBook(store, keyring)
+    notes.add(NoteKind.VERIFIED, BACKUP_ID, now, {"objects": 12})
+    for reason in ("audit of \u00e9t\u00e9", "audit of autumn"):
+        notes.add(NoteKind.PINNED, BACKUP_ID, now, {"reason": reason})
+    failed = Run(
+        run_id=FAILED,
+        kind=RunKind.BACKUP,
+        state=RunState.FAILED,
+        reason=REASON,
+        code="source-unavailable",
+        created_at=now,
+        updated_at=now,
+    )
+    FailureLog(store, keyring, SettableClock(now)).keep(failed)
+
+
 def covered(records: Iterable[Listed]) -> list[Listed]:
     """The records that the snapshot covers."""
     starts = tuple(pattern.removesuffix("*").encode() for pattern in PATTERNS)
@@ -293,6 +319,7 @@ def make(target: Path) -> None:
         states[SYNTHETIC] = held(_objects_again())
         back_up(settings, SNAPSHOT, BackupType.SNAPSHOT)
         states[SNAPSHOT] = covered(states[SYNTHETIC])
+        tell_more(folder / STORE, FileKeyring.load(target / KEYRING))
         shutil.copytree(folder / STORE, target / STORE)
     (target / EXPECTED).write_text(_as_text(states))
 

@@ -109,6 +109,7 @@ _CHANGES: Final = {"unchanged": int, "changed": int, "new": int, "gone": int, "d
 _LAYER: Final = {
     "layer_id": str,
     "backup_id": str,
+    "created_at": str,
     "tier": str,
     "kind": str,
     "fingerprint_key_id": str,
@@ -137,7 +138,13 @@ _OBJECT: Final = {
     "digest": str,
     "proof": str,
 }
-_SIGNED_AS: Final = b"strata manifest v0\n"
+_NOTE: Final = {"format": int, "kind": str, "subject": str, "at": str, "body": dict}
+_RUN: Final = {
+    **dict.fromkeys(("run_id", "kind", "state", "code", "created_at", "ended_at", "key_id", "wrapped_key"), str),
+    "format": int,
+    "backup_type": (str, type(None)),
+    "details": str,
+}
 _PRIME: Final = 0x9E3779B185EBCA87
 _MASK: Final = (1 << 64) - 1
 
@@ -269,6 +276,29 @@ class Reader:
             _need(set(details) == held, "its details are not of its tiers")
             return details
 
+    def note(self, name: str) -> Document:
+        """A note, its signature checked, where its members give its name [8]."""
+        with _naming(name):
+            note = self._signed(self._read(name), "note")
+            _check_members(note, _NOTE)
+            _need(note["format"] == 0, "its format is not known")
+            time = re.sub("[-:]", "", note["at"])[:15]
+            form = re.escape(f"notes/{note['subject']}/{time}-{note['kind']}") + r"(-[0-9a-f]{6})?\.json"
+            _need(re.fullmatch(form, name), "it was written under another name")
+        return note
+
+    def failed_run(self, run_id: str) -> Document:
+        """A failed run, its signature checked, and why it failed as `reason` [8]."""
+        name = f"history/{run_id}.json"
+        with _naming(name):
+            run = self._signed(self._read(name), "run")
+            _check_members(run, _RUN)
+            _need((run["format"], run["run_id"]) == (0, run_id), "it is another run's")
+            frame = self._frame(_from_base64(run["details"]), "document", run_id, 0)
+            _need(len(frame.blocks) == 1, "its sealed part is not one block")
+            reason = json.loads(frame.raw(0))["reason"]
+        return {**run, "reason": reason}
+
     def layer(self, ref: Document) -> Document:
         """A layer's document, which must say what the manifest says of the layer [8]."""
         name = f"layers/{ref['layer_id']}/layer.json"
@@ -354,17 +384,18 @@ class Reader:
     def _frame(self, data: bytes, kind: str, owner: str, seq: int) -> _Frame:
         return _Frame(data, kind, owner, seq, self._keyring.data_key)
 
-    def _signed(self, data: bytes) -> Document:
-        """The body of a manifest, provided that every byte is as written and that its signature is good."""
+    def _signed(self, data: bytes, member: str = "manifest") -> Document:
+        """The body of a signed document, provided that every byte is as written and that its signature is good."""
         document = json.loads(data)
         _need(_canonical(document) + b"\n" == data, "it is not canonical JSON")
-        _check_members(document, {"manifest": dict, "signature": dict})
-        manifest: Document = document["manifest"]
+        _check_members(document, {member: dict, "signature": dict})
+        body: Document = document[member]
         seal = document["signature"]
         _check_members(seal, {"ed25519": str, "key_id": str})
         private = Ed25519PrivateKey.from_private_bytes(self._keyring.find("sign", seal["key_id"]))
-        private.public_key().verify(_from_base64(seal["ed25519"]), _SIGNED_AS + _canonical(manifest))
-        return manifest
+        signed = b"strata %s v0\n" % member.encode() + _canonical(body)
+        private.public_key().verify(_from_base64(seal["ed25519"]), signed)
+        return body
 
     def _read(self, name: str) -> bytes:
         parts = name.split("/")

@@ -23,9 +23,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from strata.catalog.canonical import canonical
+from strata.catalog.history import RunBook
 from strata.catalog.layers import LayerCatalog
+from strata.catalog.notes import NoteBook
 from strata.content.chunks import index_places, places_checksum
 from strata.content.proof import Prover
+from strata.engine.history import reason_of
 from strata.engine.layers import LayerReader
 from strata.engine.local import restore_here
 from strata.errors import IntegrityError, KeyringError, StrataError
@@ -33,7 +36,7 @@ from strata.model.backup_type import BackupType
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.record import LargeValue
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
@@ -45,8 +48,10 @@ from tests.golden import reader as second_reader
 from tests.golden.make_golden import (
     BACKUP_ID,
     EXPECTED,
+    FAILED,
     INCREMENTAL,
     KEYRING,
+    REASON,
     SNAPSHOT,
     STORE,
     SYNTHETIC,
@@ -185,16 +190,16 @@ class Both:
         self.store, self.keyring = store, keyring
         self.wiring = Wiring(Settings(local_url=store.as_uri(), spool_url=spool.as_uri(), keyring_file=keyring))
         self.reader = Reader(store, keyring)
-        self._verifier = self.wiring.restorer.verifier(self.manifest())
+        self._verifier = self.wiring.depots.nearest.restorer.verifier(self.manifest())
         self._said = self.reader.manifest(BACKUP_ID)
         refs = (ref for backup_id in BACKUPS for ref in self.manifest(backup_id).layers)
         self.refs = {ref.layer_id: ref for ref in refs}
-        catalog = LayerCatalog(self.wiring.store)
+        catalog = LayerCatalog(self.wiring.depots.nearest.store)
         self.layers = {layer_id: catalog.load(ref) for layer_id, ref in self.refs.items()}
 
     def manifest(self, backup_id: str = BACKUP_ID) -> BackupMetadata:
         """The manifest of a golden backup."""
-        return self.wiring.metadata.load(backup_id)
+        return self.wiring.depots.nearest.metadata.load(backup_id)
 
     def stored(self, name: str) -> tuple[str, StoredObject]:
         """What its layer's document says of an object, and the layer."""
@@ -209,7 +214,7 @@ class Both:
         """Assert that both refuse a layer's document, and say its name; and why."""
         name = layer_document_name(ref.layer_id)
         with pytest.raises(StrataError, match=why) as said:
-            LayerCatalog(self.wiring.store).load(ref)
+            LayerCatalog(self.wiring.depots.nearest.store).load(ref)
         assert name in said.value.sentence
         with pytest.raises(Refused, match=f"{name}.*{other_why}"):
             self.reader.layer(ref.model_dump(mode="json"))
@@ -218,7 +223,7 @@ class Both:
         """Assert that neither reads a backup to its end, and that both say the name of what is in the way."""
         manifest = self.manifest(backup_id)
         with pytest.raises(StrataError, match=name):
-            self.wiring.restorer.verify(manifest, tuple(Tier), lambda _: None)
+            self.wiring.depots.nearest.restorer.verify(manifest, tuple(Tier), lambda _: None)
         with pytest.raises(Refused, match=name):
             list(self.reader.records(self.reader.manifest(backup_id)))
 
@@ -268,7 +273,7 @@ class Both:
         `left_over` stands behind the block table, `marked` is a byte of the header to be 1.
         """
         layer_id, stored = self.stored(name)
-        reader = LayerReader(self.wiring.store, self.wiring.keyring)
+        reader = LayerReader(self.wiring.depots.nearest.store, self.wiring.keyring)
         opened = reader.open(layer_id, stored)
         header = bytearray((self.store / name).read_bytes()[:200])
         if marked is not None:
@@ -283,7 +288,7 @@ class Both:
 
     def refuse_manifest(self) -> None:
         """Assert that both refuse the manifest, and say its name."""
-        good, bad = self.wiring.metadata.history()
+        good, bad = self.wiring.depots.nearest.metadata.history()
         assert [one.name for one in bad] == [MANIFEST]
         assert [one.backup_id for one in good] == BACKUPS[:0:-1]
         with pytest.raises(Refused, match=MANIFEST):
@@ -356,7 +361,7 @@ def test_the_second_reader_finds_what_was_backed_up(
 @pytest.mark.parametrize("backup_id", BACKUPS)
 def test_strata_verifies_the_golden_store(both: Both, expected: dict[str, list[Listed]], backup_id: str) -> None:
     """Every object of a released version is still proved."""
-    verified = both.wiring.restorer.verify(both.manifest(backup_id), tuple(Tier), lambda _: None)
+    verified = both.wiring.depots.nearest.restorer.verify(both.manifest(backup_id), tuple(Tier), lambda _: None)
     assert verified.records == len(expected[backup_id])
     if backup_id == BACKUP_ID:
         assert verified.objects == sum(BACKUP_ID in name for name in OBJECTS)
@@ -404,7 +409,7 @@ def test_strata_restores_what_was_backed_up(folder: Path, expected: dict[str, li
 def test_both_readers_agree_on_the_details(both: Both, backup_id: str) -> None:
     """What describes the sources is the same to both, tables and all."""
     mine = both.reader.details(both.reader.manifest(backup_id))
-    assert mine == both.wiring.restorer.details(both.manifest(backup_id))
+    assert mine == both.wiring.depots.nearest.restorer.details(both.manifest(backup_id))
     if backup_id != SNAPSHOT:
         assert [table["copied"] for table in mine["warm"]["tables"]] == [["line"], ["name", "id", "body", "raw"]]
 
@@ -557,12 +562,44 @@ def test_what_a_backup_does_not_need_does_not_hide_it(both: Both, expected: dict
         assert _found(Reader(alone, both.keyring), backup_id) == expected[backup_id]
 
 
+def test_notes_are_read_as_they_were_written(both: Both) -> None:
+    """Both read the proof and the two pins of one second, and refuse one that was edited or lies elsewhere."""
+    paths = sorted((both.store / "notes" / BACKUP_ID).iterdir())
+    names = [path.relative_to(both.store).as_posix() for path in paths]
+    book = NoteBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
+    notes = [both.reader.note(name) for name in names]
+    assert [note["kind"] for note in notes] == ["pinned", "pinned", "verified"]
+    assert {note["body"].get("reason") for note in notes} == {"audit of \u00e9t\u00e9", "audit of autumn", None}
+    mine = [note.model_dump(mode="json") for note in book.of(BACKUP_ID)]
+    assert sorted(map(canonical, mine)) == sorted(map(canonical, notes))
+    moved = paths[0].rename(paths[0].with_name("20250105T000000-pinned.json"))
+    paths[2].write_bytes(paths[2].read_bytes().replace(b'"objects":12', b'"objects":13'))
+    assert len(book.of(BACKUP_ID)) == 1
+    assert len(book.ignored) == 2
+    for name in (moved.relative_to(both.store).as_posix(), names[2]):
+        with pytest.raises(Refused, match=name):
+            both.reader.note(name)
+
+
+def test_a_failed_run_is_read_as_it_was_written(both: Both) -> None:
+    """Both read when it failed and why, and refuse one under another name."""
+    book = RunBook(both.wiring.stores[StorageTier.LOCAL], both.wiring.keyring)
+    (run,) = book.all()
+    said = both.reader.failed_run(FAILED)
+    assert (said.pop("reason"), said) == (REASON, run.model_dump(mode="json"))
+    assert reason_of(both.wiring.keyring, run) == REASON
+    (both.store / "history" / f"{FAILED}.json").rename(both.store / "history" / "other.json")
+    assert book.all() == []
+    with pytest.raises(Refused, match="other"):
+        both.reader.failed_run("other")
+
+
 def test_a_manifest_under_another_name_is_refused_by_name(both: Both) -> None:
     """A backup cannot be passed off as another."""
     other = "20250102-030405-full-000000"
     (both.store / MANIFEST).rename(both.store / manifest_name(other))
     with pytest.raises(IntegrityError, match=other):
-        both.wiring.metadata.load(other)
+        both.wiring.depots.nearest.metadata.load(other)
     with pytest.raises(Refused, match=other):
         both.reader.manifest(other)
 
@@ -680,7 +717,7 @@ def test_a_signature_of_something_else_makes_no_manifest(both: Both) -> None:
 def test_details_are_one_document_of_this_backup(both: Both, kind: int, owner: str, blocks: int) -> None:
     """Whatever else is sealed with the backup's key is not taken for them."""
     manifest = both.manifest()
-    document = json.dumps(both.wiring.restorer.details(manifest)).encode()
+    document = json.dumps(both.wiring.depots.nearest.restorer.details(manifest)).encode()
     header = bytearray(base64.b64decode(manifest.details)[:200])
     header[10], header[132:196] = kind, owner.encode().ljust(64, b"\0")
     secret = both.wiring.keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key)).secret
@@ -689,7 +726,7 @@ def test_details_are_one_document_of_this_backup(both: Both, kind: int, owner: s
     with pytest.raises(Refused, match=MANIFEST):
         both.reader.details(both.reader.manifest(BACKUP_ID))
     with pytest.raises(IntegrityError, match=BACKUP_ID):
-        both.wiring.restorer.details(both.manifest())
+        both.wiring.depots.nearest.restorer.details(both.manifest())
 
 
 def test_a_fingerprint_key_that_the_keyring_lacks_is_refused(both: Both) -> None:
@@ -702,7 +739,7 @@ def test_a_fingerprint_key_that_the_keyring_lacks_is_refused(both: Both) -> None
     with pytest.raises(Refused, match=MANIFEST):
         list(reader.records(reader.manifest(BACKUP_ID)))
     with pytest.raises(KeyringError):
-        Wiring(both.wiring.settings).restorer.verifier(both.manifest())
+        Wiring(both.wiring.settings).depots.nearest.restorer.verifier(both.manifest())
 
 
 def test_what_is_sealed_anew_and_holds_the_same_is_believed(both: Both) -> None:
@@ -777,7 +814,7 @@ def test_a_chunk_index_that_does_not_add_up_to_the_packs_is_refused(both: Both) 
     """Even where its own proof is good and the manifest is signed anew."""
     _, stored = both.stored(CHUNK_INDEX)
     forged = both.resealed(CHUNK_INDEX, _reversed("pack", "block"))
-    reader = LayerReader(both.wiring.store, both.wiring.keyring)
+    reader = LayerReader(both.wiring.depots.nearest.store, both.wiring.keyring)
     places = index_places(reader.rows(forged, reader.open(both.stored(CHUNK_INDEX)[0], forged), 0))
     proof = Prover(derive(both.secret, b"proof")).proof(CHUNK_INDEX, places_checksum(places))
     _record_anew(both, stored, forged.model_copy(update={"proof": proof}))
@@ -834,7 +871,7 @@ def _as_listed(record: second_reader.Record) -> Listed:
 
 def _read_by_strata(both: Both, backup_id: str = BACKUP_ID) -> Iterator[Listed]:
     for tier in Tier:
-        for item in both.wiring.restorer.items(both.manifest(backup_id), tier):
+        for item in both.wiring.depots.nearest.restorer.items(both.manifest(backup_id), tier):
             if isinstance(item, LargeValue):
                 yield _one(tier, vars(item) | {"value": b"".join(item.parts)})
             else:
@@ -892,7 +929,7 @@ def _record_anew(both: Both, was: StoredObject, forged: StoredObject) -> None:
     layer_id, _ = both.stored(was.name)
     layer, ref = both.layers[layer_id], both.refs[layer_id]
     objects = tuple(forged if one.name == was.name else one for one in layer.objects)
-    catalog = LayerCatalog(both.wiring.store)
+    catalog = LayerCatalog(both.wiring.depots.nearest.store)
     changed: Layer = layer.model_copy(update={"objects": objects})
     (both.store / layer_document_name(layer_id)).unlink()
     catalog.save(changed)

@@ -24,6 +24,7 @@ def layer(kind: LayerKind = LayerKind.BASE, records: int = 10, tombstones: int =
     return LayerRef(
         layer_id="b-hot",
         backup_id="b",
+        created_at=NOW,
         tier=Tier.HOT,
         kind=kind,
         fingerprint_key_id="f-0123456789ab",
@@ -58,7 +59,6 @@ def summary(
         backup_type=backup_type,
         generation=generation,
         created_at=NOW + timedelta(minutes=minutes),
-        store_url="file:///x",
         fingerprint_key_id="f-0123456789ab",
         tiers=(held(stack, patterns=patterns),),
     )
@@ -72,10 +72,12 @@ def test_backups_are_ordered_by_generation_and_then_by_time(made: list[tuple[int
     assert order == [(3, 4), (3, 1), (2, 2), (1, 3)]
 
 
-def test_the_next_generation_is_one_more_than_the_highest() -> None:
-    """The first backup of a store has generation 1."""
-    assert BackupContext.of([]).next_generation == 1
-    assert BackupContext.of([summary(7), summary(3)]).next_generation == 8
+def test_the_next_generation_is_the_time_but_always_later_than_the_highest() -> None:
+    """Milliseconds, so that backups in different stores are in order; a clock that was set back counts on."""
+    now = int(NOW.timestamp() * 1000)
+    assert BackupContext.of([]).next_generation(NOW) == now
+    assert BackupContext.of([summary(7), summary(3)]).next_generation(NOW) == now
+    assert BackupContext.of([summary(now + 7), summary(3)]).next_generation(NOW) == now + 8
 
 
 def test_the_last_backup_is_of_any_type_and_the_last_full_of_those_that_move_the_baseline() -> None:

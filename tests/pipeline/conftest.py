@@ -74,7 +74,7 @@ class Pipeline:
         """A backup through the workers, which must succeed."""
         run = self.wait(self.backup(kind=kind))
         assert run.state is RunState.DONE, run.reason
-        return self.wiring.metadata.load(run.run_id)
+        return self.wiring.depots.nearest.metadata.load(run.run_id)
 
     def restored(self, backup: str, mode: RestoreMode = RestoreMode.EXACT) -> None:
         """A restore through the workers, which must succeed."""
@@ -257,8 +257,8 @@ def pipeline(running_stack: LocalStack, pause_commands: PauseCommands) -> Iterat
     settings = running_stack.settings()
     wiring, tiers = Wiring(settings), Tiers(bot_of(settings))
     pause_commands.hold.unlink(missing_ok=True)
-    for name in [info.name for info in wiring.store.list()]:
-        wiring.store.delete(name)
+    for name in [info.name for info in wiring.depots.nearest.store.list()]:
+        wiring.depots.nearest.store.delete(name)
     tiers.wipe()
     create_table(settings)
     here = Wiring(_unpaused(settings))

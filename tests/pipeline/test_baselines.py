@@ -38,7 +38,7 @@ def test_workers_that_were_restarted_see_the_same_baselines(pipeline: Pipeline) 
             pipeline.kill_workers()
     full, incremental, differential = (made for made, _ in moments)
     assert (incremental.parent, differential.parent) == (full.backup_id, full.backup_id)
-    assert [made.generation for made in (full, incremental, differential)] == [1, 2, 3]
+    assert full.generation < incremental.generation < differential.generation
     assert_restores(pipeline, moments)
 
 
@@ -74,14 +74,14 @@ def test_the_order_of_backups_is_not_the_clock_s(pipeline: Pipeline) -> None:
         made = there.made(BackupType.INCREMENTAL if number else BackupType.FULL)
         moments.append((made, pipeline.tiers.read()))
         assert made.parent == (moments[-2][0].backup_id if number else None)
-        assert pipeline.wiring.metadata.resolve("latest").backup_id == made.backup_id
+        assert pipeline.wiring.depots.nearest.metadata.resolve("latest").backup_id == made.backup_id
     clock.advance(timedelta(days=-20))
     again = there.made()
     assert again.parent == moments[-1][0].backup_id
     clock.advance(timedelta(days=-20))
     put(pipeline, 9)
     assert there.made(BackupType.DIFFERENTIAL).parent == again.backup_id
-    listed = [backup.generation for backup in pipeline.wiring.metadata.history()[0]]
+    listed = [backup.generation for backup in pipeline.wiring.depots.nearest.metadata.history()[0]]
     assert listed == sorted(listed, reverse=True)
     assert_restores(pipeline, moments)
 
@@ -98,7 +98,7 @@ def test_workers_whose_clock_was_set_back_build_on_the_last_backup(pipeline: Pip
         assert made.parent == future.backup_id
         assert made.created_at < future.created_at
         moments.append((made, pipeline.tiers.read()))
-        assert pipeline.wiring.metadata.resolve("latest").backup_id == made.backup_id
+        assert pipeline.wiring.depots.nearest.metadata.resolve("latest").backup_id == made.backup_id
     assert_restores(pipeline, moments)
 
 
@@ -121,5 +121,5 @@ def test_only_what_is_recorded_is_built_on(pipeline: Pipeline) -> None:
     assert any("failed-after-storing" in path.as_posix() for path in pipeline.objects("layers/*/*"))
     put(pipeline, 2)
     made = pipeline.made(BackupType.INCREMENTAL)
-    assert (made.parent, made.generation) == (first.backup_id, 2)
+    assert made.parent == first.backup_id
     assert_restores(pipeline, [(made, pipeline.tiers.read())])

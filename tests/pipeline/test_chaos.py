@@ -116,7 +116,7 @@ def _end_of(pipeline: Pipeline, run_id: str) -> Run:
 
 
 def _assert_whole_or_failed(pipeline: Pipeline, run: Run, why: object) -> None:
-    held = {one.backup_id for one in pipeline.wiring.metadata.history()[0]}
+    held = {one.backup_id for one in pipeline.wiring.depots.nearest.metadata.history()[0]}
     assert (run.state is RunState.DONE) == (run.run_id in held), (why, run.state, run.reason)
     assert run.state is RunState.DONE or run.reason
     assert pipeline.wiring.lease.holder() is None
@@ -125,7 +125,7 @@ def _assert_whole_or_failed(pipeline: Pipeline, run: Run, why: object) -> None:
 
 def _assert_restores(pipeline: Pipeline, run: Run, kind: BackupType, state: State) -> None:
     assert run.state is RunState.DONE, run.reason
-    made = pipeline.wiring.metadata.load(run.run_id)
+    made = pipeline.wiring.depots.nearest.metadata.load(run.run_id)
     missing = {content.tier.value for content in made.tiers if not content.included}
     assert not missing or kind is BackupType.EMERGENCY
     pipeline.tiers.wipe()

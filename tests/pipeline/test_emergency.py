@@ -98,7 +98,7 @@ def test_an_emergency_goes_on_without_tiers_that_are_down_or_hang(pipeline: Pipe
     told = json.loads(said.stdout)
     assert {tier["tier"]: tier["included"] for tier in told["tiers"]} == {"hot": False, "warm": True, "cold": False}
     assert took < EMERGENCY_SECONDS + GRACE
-    assert_left_out(pipeline.wiring.metadata.load(told["backup_id"]), Tier.HOT, Tier.COLD)
+    assert_left_out(pipeline.wiring.depots.nearest.metadata.load(told["backup_id"]), Tier.HOT, Tier.COLD)
     shown = pipeline.strata("show", told["backup_id"])
     assert "left out: HOT (Redis)" in " ".join(shown.stdout.split())
     pipeline.brought_back(told["backup_id"], (Tier.WARM,))
@@ -166,7 +166,7 @@ def test_a_command_is_back_in_time_though_everything_else_hangs(pipeline: Pipeli
         took = time.monotonic() - began
     assert made.returncode == 0, made.stderr
     assert took < EMERGENCY_SECONDS + GRACE
-    backup = pipeline.wiring.metadata.load(json.loads(made.stdout)["backup_id"])
+    backup = pipeline.wiring.depots.nearest.metadata.load(json.loads(made.stdout)["backup_id"])
     assert_left_out(backup, Tier.COLD)
     pipeline.tiers.wipe()
     pipeline.brought_back(backup.backup_id)

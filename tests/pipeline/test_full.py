@@ -28,7 +28,7 @@ def test_every_record_of_three_tiers_comes_back(pipeline: Pipeline) -> None:
     restored = pipeline.wait(pipeline.restore(backup.run_id))
     assert restored.state is RunState.DONE, restored.reason
     assert not any(differences(before, pipeline.bot.read()).values())
-    manifest = pipeline.wiring.metadata.load(backup.run_id)
+    manifest = pipeline.wiring.depots.nearest.metadata.load(backup.run_id)
     assert {content.tier.value: content.records for content in manifest.tiers} == counts
 
 
@@ -83,7 +83,7 @@ def test_a_run_sent_twice_is_done_once(pipeline: Pipeline) -> None:
     pipeline.backup(run_id)
     pipeline.backup(run_id)
     assert pipeline.wait(run_id).state is RunState.DONE
-    assert [one.backup_id for one in pipeline.wiring.metadata.history()[0]].count(run_id) == 1
+    assert [one.backup_id for one in pipeline.wiring.depots.nearest.metadata.history()[0]].count(run_id) == 1
     assert len(pipeline.wiring.ledger.results(run_id, Stage.RECORD)) == 1
 
 
@@ -113,7 +113,7 @@ def test_a_tier_that_is_down_fails_the_backup_by_name(pipeline: Pipeline) -> Non
     upkeep, spool = pipeline.wiring.upkeep, pipeline.wiring.spool  # the other collectors may have written since
     pipeline.until(lambda: run.run_id not in spool.runs() or not upkeep.sweep_spool(), "the spool was not swept", 10)
     try:
-        pipeline.wiring.metadata.load(run.run_id)
+        pipeline.wiring.depots.nearest.metadata.load(run.run_id)
     except BackupNotFound:
         return
     raise AssertionError("a backup exists that must not")

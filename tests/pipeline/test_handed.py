@@ -27,10 +27,10 @@ def test_an_export_of_three_real_tiers_is_backed_up_in_their_place(pipeline: Pip
     made = pipeline.wait(pipeline.backup())
     assert made.state is RunState.DONE, made.reason
     wiring = pipeline.wiring
-    manifest = wiring.metadata.load(made.run_id)
-    export = Export(manifest, tuple(Tier), wiring.restorer.details(manifest))
+    manifest = wiring.depots.nearest.metadata.load(made.run_id)
+    export = Export(manifest, tuple(Tier), wiring.depots.nearest.restorer.details(manifest))
     with new_file(folder / "export.json") as file:
-        write_json(export, lambda tier: wiring.restorer.items(manifest, tier), file)
+        write_json(export, lambda tier: wiring.depots.nearest.restorer.items(manifest, tier), file)
 
     pipeline.bot.wipe()
     run_id = new_run_id("full", wiring.clock.now())
@@ -40,7 +40,7 @@ def test_an_export_of_three_real_tiers_is_backed_up_in_their_place(pipeline: Pip
     restored = pipeline.wait(pipeline.restore(run_id))
     assert restored.state is RunState.DONE, restored.reason
     assert not any(differences(before, pipeline.bot.read()).values())
-    assert wiring.metadata.load(run_id).records == manifest.records
+    assert wiring.depots.nearest.metadata.load(run_id).records == manifest.records
     assert run_id not in wiring.spool.runs()
 
 

@@ -16,13 +16,12 @@ from strata.model.backup_type import RULES, BackupType, Reads
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.layer import LayerKind, LayerRef
 from strata.model.plan import TierPlan
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import (
     StackPolicy,
     TierPlans,
     Wish,
     checked_run_id,
-    choose_store,
     named_type,
     new_run_id,
     plan_tiers,
@@ -34,12 +33,19 @@ CHANGES: Final = [kind for kind in BackupType if RULES[kind].reads is Reads.CHAN
 
 
 def layer(
-    layer_id: str, kind: LayerKind = LayerKind.BASE, *, records: int = 100, size: int = 1000, tombstones: int = 0
+    layer_id: str,
+    kind: LayerKind = LayerKind.BASE,
+    *,
+    records: int = 100,
+    size: int = 1000,
+    tombstones: int = 0,
+    age: timedelta = timedelta(hours=1),
 ) -> LayerRef:
     """A layer of HOT; the backup that wrote it is what its id begins with."""
     return LayerRef(
         layer_id=layer_id,
         backup_id=layer_id.partition("/")[0],
+        created_at=NOW - age,
         tier=Tier.HOT,
         kind=kind,
         fingerprint_key_id="f-0123456789ab",
@@ -53,11 +59,11 @@ def layer(
     )
 
 
-def stack(*backup_ids: str) -> tuple[LayerRef, ...]:
-    """A base and deltas, written by these backups."""
+def stack(*backup_ids: str, age: timedelta = timedelta(hours=1)) -> tuple[LayerRef, ...]:
+    """A base of that age and deltas, written by these backups."""
     base, *deltas = backup_ids
     return (
-        layer(f"{base}/hot"),
+        layer(f"{base}/hot", age=age),
         *(layer(f"{delta}/hot", LayerKind.DELTA, records=1, size=10) for delta in deltas),
     )
 
@@ -85,7 +91,6 @@ def summary(
         backup_type=backup_type,
         generation=generation,
         created_at=NOW - age,
-        store_url="file:///x",
         fingerprint_key_id="f-0123456789ab",
         tiers=(hot,),
     )
@@ -126,13 +131,6 @@ def test_a_run_id_fits_wherever_it_is_written(kind: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", f"{new_run_id(kind, NOW)}-{max(Tier, key=len)}")
 
 
-def test_local_comes_before_cloud() -> None:
-    """A LOCAL store is used where there is one, a CLOUD store otherwise."""
-    both = {StorageTier.CLOUD: "s3://b/p", StorageTier.LOCAL: "file:///x"}
-    assert choose_store(BackupType.FULL, both) == (StorageTier.LOCAL, "file:///x")
-    assert choose_store(BackupType.FULL, {StorageTier.CLOUD: "s3://b/p"}) == (StorageTier.CLOUD, "s3://b/p")
-
-
 @pytest.mark.parametrize("backup_type", BackupType)
 def test_a_type_is_found_by_its_name(backup_type: BackupType) -> None:
     """Each type has a name that finds it."""
@@ -145,13 +143,6 @@ def test_a_type_that_is_not_there_is_refused_by_name(name: str) -> None:
     with pytest.raises(SettingError, match=f"no type of backup called '{name}'") as caught:
         named_type(name)
     assert all(kind in caught.value.hint for kind in BackupType)
-
-
-def test_no_store_is_no_backup() -> None:
-    """Without a store the error names the setting that gives one."""
-    with pytest.raises(SettingError, match="no store for a full backup") as caught:
-        choose_store(BackupType.FULL, {})
-    assert "STRATA_LOCAL_URL" in caught.value.hint
 
 
 @pytest.mark.parametrize("run_id", ["", "-a", "a/b", "ü", "x" * 49, "a b"])
@@ -356,11 +347,11 @@ def test_a_deep_stack_without_its_first_backup_gets_a_fresh_base(others: tuple[B
     ("records", "size", "fresh"),
     [(200, 2000, False), (101, 2000, False), (99, 2000, True), (200, 999, True), (200, 1001, False)],
 )
-def test_a_full_backup_leaves_a_stack_that_is_mostly_dead(records: int, size: int, fresh: bool) -> None:  # noqa: FBT001
-    """More than the share of rows, or of bytes, that counts no more: FULL writes a fresh base; others build on."""
+def test_what_renews_leaves_a_stack_that_is_mostly_dead(records: int, size: int, fresh: bool) -> None:  # noqa: FBT001
+    """More than the share of rows, or of bytes, that counts no more: a fresh base is written."""
     layers = (layer("first/hot"), layer("last/hot", LayerKind.DELTA, records=50, tombstones=50))
     last = summary("last", 2, layers, records=records, size=size)
-    planned = plan_tiers(wish(BackupType.FULL, FIRST, last))
+    planned = plan_tiers(wish(BackupType.FULL, FIRST, last, renews=True))
     assert planned.parent == (None if fresh else "last")
     assert bool(planned.reasons) == fresh
     if fresh:
@@ -370,20 +361,17 @@ def test_a_full_backup_leaves_a_stack_that_is_mostly_dead(records: int, size: in
 
 def test_a_base_alone_is_never_mostly_dead() -> None:
     """What a scan reads twice makes a base larger than its view; there is no stack to be rid of."""
-    assert parent_of(wish(BackupType.FULL, summary("first", 1, stack("first"), records=1, size=1))) == "first"
+    assert (
+        parent_of(wish(BackupType.FULL, summary("first", 1, stack("first"), records=1, size=1), renews=True)) == "first"
+    )
 
 
+@pytest.mark.parametrize("backup_type", [BackupType.FULL, BackupType.INCREMENTAL])
 @pytest.mark.parametrize(("age", "parent"), [(30, "last"), (31, None)])
-def test_a_full_backup_leaves_a_base_that_is_old(age: int, parent: str | None) -> None:
-    """A base over the age is written anew by a FULL, with its date in the reason; others build on it."""
-    old = summary("first", 1, stack("first"), age=timedelta(days=age))
-    last = summary("last", 2, stack("first", "last"), backup_type=BackupType.INCREMENTAL)
-    planned = plan_tiers(wish(BackupType.FULL, old, last))
+def test_what_renews_leaves_a_base_that_is_old(backup_type: BackupType, age: int, parent: str | None) -> None:
+    """A base over the age is written anew, with its date in the reason, whether or not its backup is still there."""
+    last = summary("last", 2, stack("gone", "last", age=timedelta(days=age)), backup_type=BackupType.INCREMENTAL)
+    planned = plan_tiers(wish(backup_type, last, renews=True))
     assert planned.parent == parent
-    assert planned.reasons == (() if parent else ("HOT (Redis) gets a fresh base: the old one is of 23 Oct 2026",))
-    assert parent_of(wish(BackupType.INCREMENTAL, old, last)) == "last"
-
-
-def test_a_base_whose_backup_is_gone_is_as_old_as_nobody_knows() -> None:
-    """A layer that outlived the backup that wrote it is still built on."""
-    assert parent_of(wish(BackupType.FULL, summary("last", 2, stack("gone", "last")))) == "last"
+    assert ("HOT (Redis) gets a fresh base: the old one is of 23 Oct 2026" in planned.reasons) == (parent is None)
+    assert parent_of(wish(backup_type, last)) == "last"

@@ -104,6 +104,31 @@ def test_the_writer_numbers_the_blocks_to_come() -> None:
     assert counts == [0, 1, 2, 3]
 
 
+def test_a_payload_may_change_once_another_block_is_announced() -> None:
+    """After `go_on` the block is sealed: the memory it came in may be used for the next one."""
+    sealed, room = bytearray(), bytearray(100)
+    writer = FrameWriter(KEY, ObjectKind.SEGMENT, OWNER, 0, Compression.NONE, sealed.extend)
+    for number in range(3):
+        writer.go_on()
+        room[:] = bytes([number]) * 100
+        writer.add(memoryview(room), 100, 1)
+    writer.finish()
+    assert read_all(bytes(sealed)) == [bytes([number]) * 100 for number in range(3)]
+
+
+def test_writers_that_take_turns_do_not_mix_their_blocks() -> None:
+    """Objects written side by side in one thread, which seals into one piece of memory, hold what each was given."""
+    sealed = [bytearray(), bytearray()]
+    writers = [FrameWriter(KEY, ObjectKind.SEGMENT, OWNER, 0, Compression.NONE, one.extend) for one in sealed]
+    blocks = [[bytes([turn, side]) * (50 + turn) for turn in range(3)] for side in range(2)]
+    for turn in range(3):
+        for side in range(2):
+            writers[side].add(blocks[side][turn], 100 + 2 * turn, 1)
+    for writer in writers:
+        writer.finish()
+    assert [read_all(bytes(one)) for one in sealed] == blocks
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_one_flipped_bit_anywhere_is_refused(data: st.DataObject) -> None:

@@ -160,6 +160,19 @@ def test_a_large_value_that_nobody_took_is_passed_over(stream_url: str) -> None:
     assert rows(small) == {key: row for key, row in rows(split(data)).items() if len(row.value) <= LARGE_VALUE}
 
 
+def test_strings_that_grow_a_lot_come_in_batches_of_the_usual_size(stream_url: str) -> None:
+    """What a window of a MiB becomes is not one batch of eighty, and every row keeps its own expiry."""
+    with client(stream_url) as there:
+        for number in range(600):
+            there.set(f"zeros:{number}", f"{number:06d}" + "0" * 15_000, pxat=FAR + number if number % 3 else None)
+        items = split(saved(there))
+    assert all(item.nbytes < 2 << 20 for item in items if not isinstance(item, LargeValue))
+    found = rows(items)
+    assert {(key, row.value[:6], row.expiry) for (_, key), row in found.items()} == {
+        (b"zeros:%d" % number, b"%06d" % number, FAR + number if number % 3 else None) for number in range(600)
+    }
+
+
 def test_only_the_databases_that_are_named_are_given(stream_url: str) -> None:
     """One stream holds all databases; others than those named are passed over, large values too."""
     for database in range(4):

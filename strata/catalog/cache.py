@@ -1,0 +1,254 @@
+"""A local copy of what catalogues say, so that a listing reads only what is new.
+
+One SQLite file for each store and keyring, in a folder of mode 0700. Manifests and notes never change: what was
+verified when it entered stays, as long as the store lists an object of that name, size and time. The cache may be
+lost, damaged, locked or not be writable at any time: then the store is read, and a note says why it takes longer.
+Nothing is restored or removed by what it says: whoever does that reads the store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from blake3 import blake3
+
+from strata.catalog.notes import Note, NoteKind
+from strata.catalog.row import Entered, Kept, Row, Stamp
+from strata.catalog.signed import Signer
+from strata.errors import KeyringError
+from strata.model.backup_type import BackupType
+from strata.model.manifest import FORMAT_VERSION
+from strata.model.tier import Tier
+
+_VERSION: Final = 1
+_DOMAIN: Final = b"strata cache v0\n"
+_BUSY_SECONDS: Final = 1.0
+_BROKEN: Final = (sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading a file that anything may have happened to can raise."""
+
+_NOT_NOW: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+"""Errors that say nothing of what is in the file."""
+
+_SCHEMA: Final = f"""
+PRAGMA user_version = {_VERSION};
+CREATE TABLE store (url TEXT NOT NULL);
+CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL);
+CREATE TABLE manifest (
+    name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
+    created_at TEXT, recorded_at TEXT, parent TEXT, tiers TEXT, records INTEGER, logical INTEGER, added INTEGER,
+    stacked INTEGER, store_url TEXT, layers BLOB
+) WITHOUT ROWID;
+CREATE TABLE note (
+    name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT
+) WITHOUT ROWID;
+"""
+
+
+class CacheState(NamedTuple):
+    """What one file of the cache holds; sizes in bytes."""
+
+    store_url: str
+    backups: int
+    notes: int
+    size: int
+
+
+class CatalogueCache:
+    """The cache in a folder; `tell` hears why it was done without."""
+
+    def __init__(self, folder: Path, signer: Signer, tell: Callable[[str], None] = lambda _: None) -> None:
+        self._folder, self._signer, self._tell = folder, signer, tell
+
+    def load(self, url: str) -> Kept:
+        """What is known of a store; nothing where there is no cache that can be read."""
+        path = self._path(url)
+        if path is None or not path.exists():
+            return Kept({}, {}, {})
+        try:
+            with _opened(path) as database:
+                return self._trusted(_read(database))
+        except _BROKEN as error:
+            if getattr(error, "sqlite_errorcode", None) in _NOT_NOW:
+                self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
+            else:
+                self._tell(f"the catalogue's cache is damaged ({_reason(error)}): the store is read instead")
+                _discard(path)
+        return Kept({}, {}, {})
+
+    def save(self, url: str, new: Kept, gone: Iterable[str]) -> None:
+        """Add what was verified just now, and forget the names that are gone."""
+        path = self._path(url)
+        if path is None:
+            return
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _opened(path) as database, database:
+                database.execute("BEGIN IMMEDIATE")
+                if not database.execute("PRAGMA user_version").fetchone()[0]:
+                    _create(database, url)
+                _write(database, new, list(gone))
+            path.chmod(0o600)
+        except _BROKEN as error:
+            self._tell(f"the catalogue's cache could not be written ({_reason(error)}): nothing else depends on it")
+
+    def forget(self, url: str) -> None:
+        """Drop what is known of a store."""
+        if path := self._path(url):
+            _discard(path)
+
+    def states(self) -> list[CacheState]:
+        """What is in it, by store; files that cannot be read are left out."""
+        found: list[CacheState] = []
+        for path in sorted(self._folder.glob("*.sqlite")):
+            with suppress(*_BROKEN), _opened(path) as database:
+                (url,) = database.execute("SELECT url FROM store").fetchone()
+                (backups,) = database.execute("SELECT count(*) FROM manifest").fetchone()
+                (notes,) = database.execute("SELECT count(*) FROM note").fetchone()
+                found.append(CacheState(url, backups, notes, path.stat().st_size))
+        return sorted(found)
+
+    def _path(self, url: str) -> Path | None:
+        """The file of a store, and of the keyring that vouches for what enters: another keyring has another one."""
+        try:
+            _, signature = self._signer.sign(_DOMAIN + url.encode())
+        except KeyringError:
+            return None
+        return self._folder / f"{blake3(signature).hexdigest()[:32]}.sqlite"
+
+    def _trusted(self, kept: Kept) -> Kept:
+        """Without what was signed by keys that the keyring does not hold any more."""
+        key_ids = {one.key_id for entries in (kept.rows, kept.notes) for one in entries.values()}
+        lost = {key_id for key_id in key_ids if not _held(self._signer, key_id)}
+        if not lost:
+            return kept
+        return Kept(_without(kept.rows, lost), _without(kept.notes, lost), kept.sizes)
+
+
+def _without(entries: dict[str, Entered], key_ids: set[str]) -> dict[str, Entered]:
+    return {name: one for name, one in entries.items() if one.key_id not in key_ids}
+
+
+def _held(signer: Signer, key_id: str) -> bool:
+    try:
+        signer.check(key_id, b"", b"")
+    except KeyringError:
+        return False
+    except Exception:  # noqa: BLE001 - the signature is none: only whether the key is there was asked
+        return True
+    return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as database:
+        yield database
+
+
+def _create(database: sqlite3.Connection, url: str) -> None:
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        database.execute(statement)
+    database.execute("INSERT INTO store VALUES (?)", (url,))
+
+
+def _read(database: sqlite3.Connection) -> Kept:
+    if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+        raise ValueError("it is of another version")
+    layers: dict[int, str] = {}
+    sizes: dict[str, int] = {}
+    for number, layer_id, count in database.execute("SELECT number, id, bytes FROM layer"):
+        layers[number], sizes[layer_id] = layer_id, count
+    types, tiers = {kind.value: kind for kind in BackupType}, _tier_words()
+    moment = datetime.fromisoformat
+    rows: dict[str, Entered] = {}
+    for (
+        name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, held, records, logical,
+        added, stacked, store_url, numbers,
+    ) in database.execute("SELECT * FROM manifest"):  # fmt: skip
+        packed = array("I", numbers)
+        row = Row(
+            backup_id, types[kind], generation, moment(created), moment(recorded), parent, tiers[held], records,
+            logical, added, stacked, store_url, tuple([layers[number] for number in packed]),
+        )  # fmt: skip
+        rows[name] = Entered(Stamp(size, modified), key_id, row)
+    kinds = {kind.value: kind for kind in NoteKind}
+    notes: dict[str, Entered] = {}
+    for name, size, modified, key_id, kind, subject, at, body in database.execute("SELECT * FROM note"):
+        note = Note.model_construct(
+            format=FORMAT_VERSION, kind=kinds[kind], subject=subject, at=moment(at), body=json.loads(body)
+        )
+        notes[name] = Entered(Stamp(size, modified), key_id, note)
+    return Kept(rows, notes, sizes)
+
+
+def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
+    database.executemany("DELETE FROM manifest WHERE name = ?", [(name,) for name in gone])
+    database.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in gone])
+    if gone:
+        _forget_layers(database)
+    database.executemany("INSERT OR IGNORE INTO layer (id, bytes) VALUES (?, ?)", new.sizes.items())
+    numbers = dict(database.execute("SELECT id, number FROM layer"))
+    database.executemany(
+        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 17)})",  # noqa: S608 - question marks
+        [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
+    )
+    database.executemany(
+        "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(name, *one.stamp, one.key_id, *_note_columns(one.value)) for name, one in new.notes.items()],
+    )
+
+
+def _forget_layers(database: sqlite3.Connection) -> None:
+    """Drop the layers that no manifest names any more."""
+    named: set[int] = set()
+    for (numbers,) in database.execute("SELECT layers FROM manifest"):
+        named.update(array("I", numbers))
+    known = [number for (number,) in database.execute("SELECT number FROM layer")]
+    database.executemany("DELETE FROM layer WHERE number = ?", [(one,) for one in known if one not in named])
+
+
+def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
+    assert isinstance(row, Row)
+    return (
+        row.backup_id,
+        row.backup_type.value,
+        row.generation,
+        row.created_at.isoformat(),
+        row.recorded_at.isoformat(),
+        row.parent,
+        " ".join(row.tiers),
+        row.records,
+        row.logical_bytes,
+        row.added_bytes,
+        row.stacked_bytes,
+        row.store_url,
+        array("I", [numbers[layer_id] for layer_id in row.layers]).tobytes(),
+    )
+
+
+def _note_columns(note: Row | Note) -> tuple[str, ...]:
+    assert isinstance(note, Note)
+    return note.kind.value, note.subject, note.at.isoformat(), json.dumps(note.body)
+
+
+def _tier_words() -> dict[str, tuple[Tier, ...]]:
+    """Every way to hold tiers, by how it is written down."""
+    ways: list[tuple[Tier, ...]] = [()]
+    for tier in Tier:
+        ways += [(*way, tier) for way in ways]
+    return {" ".join(way): way for way in ways}
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""Catalogue: every backup of all stores, whichever of them answer.
+
+Manifests in the stores are the truth. A backup that several stores hold is one entry with a copy for each. A store
+that does not answer is named and hides no other; what lies there alone is not known then, so nothing that is found
+passes for the latest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from strata.catalog.cache import CatalogueCache
+from strata.catalog.history import FailedRun, RunBook
+from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of
+from strata.catalog.notes import Note, NoteBook, NoteKind
+from strata.catalog.row import row_of
+from strata.catalog.shelf import CatalogueStore, Shelf, read_shelf
+from strata.catalog.signed import Signer
+from strata.catalog.unreadable import Unreadable, among, latest
+from strata.catalog.view import Statistics, View, view_of
+from strata.errors import BackupNotFound, StorageError, StoreUnavailable, StrataError
+from strata.model.backup_type import BackupType
+from strata.model.copies import BackupStatus, CatalogueEntry
+from strata.model.manifest import BackupMetadata, manifest_name
+from strata.model.tier import StorageTier
+
+_OPPOSITES: Final = (
+    {NoteKind.PINNED, NoteKind.UNPINNED},
+    {NoteKind.HELD, NoteKind.RELEASED},
+    {NoteKind.REMOVED, NoteKind.KEPT},
+)
+_INSTANT: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backup that a reference names."""
+
+    manifest: BackupMetadata
+    stores: tuple[StorageTier, ...]
+    """The stores whose manifest of it can be read, the best to read it from first."""
+    unable: dict[StorageTier, str]
+    """Stores that hold it, and why it cannot be read there."""
+
+    @property
+    def store(self) -> StorageTier:
+        """The store to read it from."""
+        return self.stores[0]
+
+
+class Catalogue:
+    """The manifests and notes of all stores; with a cache only what is new is read of them.
+
+    Whoever removes anything by what it says makes one without a cache.
+    """
+
+    def __init__(
+        self, stores: Mapping[StorageTier, CatalogueStore], signer: Signer, cache: CatalogueCache | None = None
+    ) -> None:
+        self.stores = {tier: stores[tier] for tier in StorageTier if tier in stores}
+        self._signer, self._cache = signer, cache
+        self.silent_stores: dict[StorageTier, str] = {}
+        """Stores that did not answer when they were last asked, and why."""
+
+    def view(self) -> View:
+        """What all stores say now."""
+
+        def read(tier: StorageTier) -> Shelf:
+            return read_shelf(tier, self.stores[tier], self._signer, self._cache)
+
+        shelves, self.silent_stores = self._asked(read)
+        return view_of(list(shelves.values()), self.silent_stores)
+
+    def entries(self) -> tuple[list[CatalogueEntry], list[Unreadable]]:
+        """Every backup, newest first, and the manifests that cannot be read with their stores."""
+        view = self.view()
+        return view.entries, view.unreadable
+
+    def find(
+        self,
+        *,
+        backup_type: BackupType | None = None,
+        status: BackupStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        prefix: str = "",
+        store: StorageTier | None = None,
+    ) -> list[CatalogueEntry]:
+        """The backups that fit all that is given; `since` counts itself, `until` does not."""
+        return self.view().find(
+            backup_type=backup_type, status=status, since=since, until=until, prefix=prefix, store=store
+        )
+
+    def statistics(self) -> Statistics:
+        """What the stores that answer hold, in sum."""
+        return self.view().statistics()
+
+    def resolve(self, reference: str, backup_type: BackupType | None = None, store: StorageTier | None = None) -> Found:
+        """The backup meant by a full id, a unique beginning of one, or `latest` (of a type), and who holds it.
+
+        Its manifest is read from a store, whatever the cache says. While a store does not answer only a full id is
+        enough: what lies there may be meant, or be later.
+        """
+        asked = self.only(store) if store else self
+        if reference == LATEST:
+            view = asked.view()
+            self.silent_stores = asked.silent_stores
+            asked.refuse_silence("which backup is the latest cannot be told")
+            known = {one.backup_id for one in view.entries}
+            bad = [one for one in view.unreadable if _hides_a_backup(one, known)]
+            return asked.found(latest(view.entries, bad, asked.where, backup_type).backup_id)
+        held = asked.held()
+        self.silent_stores = asked.silent_stores
+        ids = sorted(set().union(*held.values()))
+        if reference not in ids:
+            asked.refuse_silence(f"which backup {reference!r} is cannot be told")
+        return asked.found(among(reference, ids, asked.where), held)
+
+    def only(self, store: StorageTier) -> Catalogue:
+        """The same catalogue over one store."""
+        if store not in self.stores:
+            raise BackupNotFound(
+                f"there is no {store.upper()} store here", hint=f"STRATA_{store.upper()}_URL says where it is."
+            )
+        return Catalogue({store: self.stores[store]}, self._signer, self._cache)
+
+    def found(self, backup_id: str, held: Mapping[StorageTier, set[str]] | None = None) -> Found:
+        """The backup of a full id, with every store that holds it; those that hold it whole come first."""
+        held = self.held() if held is None else held
+        manifest: BackupMetadata | None = None
+        able: list[StorageTier] = []
+        errors: dict[StorageTier, StrataError] = {}
+        for tier in (tier for tier, ids in held.items() if backup_id in ids):
+            try:
+                read = self.metadata(tier).read(manifest_name(backup_id))
+            except StrataError as error:
+                errors[tier] = error
+            else:
+                manifest = manifest or read
+                able.append(tier)
+        if manifest is None:
+            if errors:
+                raise next(iter(errors.values()))
+            raise BackupNotFound(
+                f"there is no backup {backup_id} in {self.where}", hint="`strata list` shows what is there."
+            )
+        found = Found(manifest, tuple(able), {tier: error.sentence for tier, error in errors.items()})
+        if len(able) == 1:
+            return found
+        damaged = {copy.storage_tier for copy in self.entry(found)[0].copies if copy.damaged}
+        return replace(found, stores=tuple(sorted(able, key=lambda tier: tier in damaged)))
+
+    def held(self) -> dict[StorageTier, set[str]]:
+        """The ids of which each store that answers holds a manifest, by its listing alone."""
+        found, self.silent_stores = self._asked(
+            lambda tier: {backup_id_of(info.name) for info in self.stores[tier].list(MANIFESTS)}
+        )
+        return found
+
+    def entry(self, found: Found) -> tuple[CatalogueEntry, list[tuple[StorageTier, Note]]]:
+        """What is known of one backup, and its notes with their stores, oldest first; no other backup is read."""
+        row, sizes = row_of(found.manifest)
+
+        def read(tier: StorageTier) -> Shelf:
+            store = self.stores[tier]
+            book, damages = NoteBook(store, self._signer), self.metadata(tier).damaged_layers() & sizes.keys()
+            notes = [note for subject in (row.backup_id, *damages) for note in book.of(subject)]
+            return Shelf(tier, store, [row], sizes, sorted(notes, key=lambda note: note.at))
+
+        shelves, silent = self._asked(read, found.stores)
+        bare = [Shelf(tier, self.stores[tier], [row], sizes) for tier in found.stores if tier in silent]
+        view = view_of([*shelves.values(), *bare], silent)
+        notes = [(shelf.tier, note) for shelf in view.shelves for note in shelf.notes]
+        return view.entries[0], sorted(notes, key=lambda one: one[1].at)
+
+    def note(
+        self, kind: NoteKind, backup_id: str, now: datetime, body: Mapping[str, Any] | None = None
+    ) -> tuple[list[StorageTier], dict[StorageTier, str]]:
+        """Add a note to every store that holds the backup and answers: those, and why others did not take it.
+
+        It comes after every note of its pair that is there, whatever clock wrote that.
+        """
+        holders = [tier for tier, ids in self.held().items() if backup_id in ids]
+        if not holders:
+            self.refuse_silence(f"whether a store holds {backup_id} cannot be told")
+            raise BackupNotFound(f"there is no backup {backup_id} in {self.where}", hint="It was there a moment ago.")
+        pair: set[NoteKind] = next((pair for pair in _OPPOSITES if kind in pair), set())
+        missed: dict[StorageTier, StrataError] = {}
+        noted: list[StorageTier] = []
+        for tier in holders:
+            try:
+                notes = NoteBook(self.stores[tier], self._signer).of(backup_id)
+                now = max([now, *(note.at + _INSTANT for note in notes if note.kind in pair)])
+            except StorageError as error:
+                missed[tier] = error
+        for tier in holders:
+            try:
+                NoteBook(self.stores[tier], self._signer).add(kind, backup_id, now, body)
+                noted.append(tier)
+            except StorageError as error:
+                missed[tier] = error
+        if not noted and missed:
+            raise next(iter(missed.values()))
+        return noted, {tier: error.sentence for tier, error in missed.items()} | self.silent_stores
+
+    def failures(self) -> list[FailedRun]:
+        """The failed runs that stores tell of, newest first."""
+        books, self.silent_stores = self._asked(lambda tier: RunBook(self.stores[tier], self._signer).all())
+        found = {run.run_id: run for runs in books.values() for run in runs}
+        return sorted(found.values(), key=lambda run: run.created_at, reverse=True)
+
+    def metadata(self, tier: StorageTier) -> BackupMetadataManager:
+        """The manifests of one store."""
+        return BackupMetadataManager(self.stores[tier], self._signer)
+
+    @property
+    def where(self) -> str:
+        """The stores in words."""
+        return ", ".join(store.url for store in self.stores.values())
+
+    def refuse_silence(self, what: str) -> None:
+        """StoreUnavailable where a store did not answer when it was last asked."""
+        for reason in self.silent_stores.values():
+            others = [other for other in self.stores if other not in self.silent_stores]
+            choice = f", or choose a store that answers: --store {others[0]}" if others else ""
+            raise StoreUnavailable(f"{what}: {reason}", hint=f"Try again, name the backup by its full id{choice}.")
+
+    def _asked(
+        self, ask: Callable[[StorageTier], Any], of: Sequence[StorageTier] | None = None
+    ) -> tuple[dict[StorageTier, Any], dict[StorageTier, str]]:
+        """What each store answers, all asked at once; and why those do not that do not."""
+        silent: dict[StorageTier, str] = {}
+
+        def one(tier: StorageTier) -> Any:
+            try:
+                return ask(tier)
+            except StorageError as error:
+                silent[tier] = error.sentence
+                return None
+
+        tiers = list(self.stores) if of is None else of
+        if len(tiers) == 1:
+            answers = [one(tiers[0])]
+        else:
+            with ThreadPoolExecutor(max(len(tiers), 1), thread_name_prefix="stores") as pool:
+                answers = list(pool.map(one, tiers))
+        answered = {tier: answer for tier, answer in zip(tiers, answers, strict=True) if tier not in silent}
+        return answered, silent
+
+
+def _hides_a_backup(one: Unreadable, known: set[str]) -> bool:
+    """Whether it is a manifest that no other store gives."""
+    return one.name.startswith(MANIFESTS) and backup_id_of(one.name) not in known

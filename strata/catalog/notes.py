@@ -1,0 +1,153 @@
+"""Notes beside the backups of a store: what is learned of them later, and what people decide of them.
+
+A note is added and never changed: `notes/<subject>/<YYYYmmddTHHMMSS>-<kind>.json`, whose subject is a backup's or a
+layer's id. Names sort by time; a second one of the same second and kind has six more digits. Notes are signed as
+manifests are, and name their subject and kind: one that is forged, or lies where it was not written, is no note.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, Protocol
+
+from blake3 import blake3
+from pydantic import Field
+
+from strata.catalog.signed import SignedForm, Signer
+from strata.catalog.unreadable import Unreadable, unreadable
+from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound
+from strata.model.layer import Document
+from strata.model.manifest import FORMAT_VERSION
+
+NOTES: Final = "notes/"
+READ_THREADS: Final = 16
+"""Small objects that are read from a store at the same time."""
+
+_FORM: Final = SignedForm("note")
+_TIME: Final = "%Y%m%dT%H%M%S"
+_NAME: Final = re.compile(r"notes/([A-Za-z0-9._-]+)/(\d{8}T\d{6})-([a-z]+)(-[0-9a-f]{6})?\.json")
+
+
+class NoteKind(StrEnum):
+    """What a note says of its subject."""
+
+    VERIFIED = "verified"
+    """The store's copy of the backup was read back whole and proved."""
+    DAMAGED = "damaged"
+    """The layer is not what was written."""
+    COPIED = "copied"
+    """The store's copy came from another store, and was proved here."""
+    COPYING = "copying"
+    """A copy to this store is under way: the layers it names are in use."""
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+    HELD = "held"
+    """Under legal hold."""
+    RELEASED = "released"
+    REMOVED = "removed"
+    """Marked by a prune: it will be removed when the time of grace is over."""
+    KEPT = "kept"
+    """That mark was taken back."""
+    DRILLED = "drilled"
+    """It was restored to prove that it can be."""
+    LOCKED = "locked"
+    """The store itself refuses to remove it: `until` in the body says how long."""
+
+
+class Note(Document):
+    """One note; `at` orders the notes of a subject, `body` says more where its kind has more to say."""
+
+    format: int
+    kind: NoteKind
+    subject: str
+    at: datetime
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
+class NoteName(NamedTuple):
+    """What a note's name says."""
+
+    subject: str
+    time: str
+    kind: NoteKind
+
+
+class NoteStore(Protocol):
+    """The verbs of a store that notes need."""
+
+    @property
+    def url(self) -> str: ...
+
+    def put(self, name: str, parts: Sequence[bytes]) -> None: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def list(self, prefix: str) -> Iterable[Any]: ...
+
+
+class NoteBook:
+    """Adds and reads the notes of one store; `ignored` are those of the last reading that nothing vouches for."""
+
+    def __init__(self, store: NoteStore, signer: Signer) -> None:
+        self._store, self._signer = store, signer
+        self.ignored: list[Unreadable] = []
+
+    def add(self, kind: NoteKind, subject: str, now: datetime, body: Mapping[str, Any] | None = None) -> Note:
+        """Write a note; it is there for good. `body` holds what JSON can hold."""
+        note = Note(format=FORMAT_VERSION, kind=kind, subject=subject, at=now, body=dict(body or {}))
+        data = _FORM.write(note, self._signer)
+        try:
+            self._store.put(note_name(note), [data])
+        except ObjectExists:
+            if self._store.get(note_name(note)) != data:
+                self._store.put(note_name(note, f"-{blake3(data).hexdigest()[:6]}"), [data])
+        return note
+
+    def of(self, subject: str) -> list[Note]:
+        """The notes of a backup or a layer, oldest first."""
+        return self._read(f"{NOTES}{subject}/")
+
+    def all(self) -> list[Note]:
+        """Every note of the store, oldest first."""
+        return self._read(NOTES)
+
+    def _read(self, prefix: str) -> list[Note]:
+        names = [info.name for info in self._store.list(prefix) if parse_name(info.name)]
+        self.ignored = []
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="notes") as pool:
+            notes = [note for note in pool.map(self._one, names) if note]
+        return sorted(notes, key=lambda note: note.at)
+
+    def _one(self, name: str) -> Note | None:
+        try:
+            return parsed_note(name, self._store.get(name), self._signer)[0]
+        except ObjectNotFound:
+            return None  # removed since it was listed
+        except (IntegrityError, KeyringError) as error:
+            self.ignored.append(unreadable(name, error))
+            return None
+
+
+def note_name(note: Note, suffix: str = "") -> str:
+    """The name of a note in every store."""
+    return f"{NOTES}{note.subject}/{note.at:{_TIME}}-{note.kind}{suffix}.json"
+
+
+def parse_name(name: str) -> NoteName | None:
+    """What a name says, or None where it is not that of a note."""
+    found = _NAME.fullmatch(name)
+    if found is None or found[3] not in list(NoteKind):
+        return None
+    return NoteName(found[1], found[2], NoteKind(found[3]))
+
+
+def parsed_note(name: str, data: bytes, signer: Signer) -> tuple[Note, str]:
+    """A note by its name and bytes, and the key that signed it; IntegrityError or KeyringError name it."""
+    note, key_id = _FORM.read(Note, name, data, signer)
+    if parse_name(name) != (note.subject, f"{note.at:{_TIME}}", note.kind):
+        raise IntegrityError(f"the note {name} is one of {note.subject}, written as {note_name(note)}")
+    return note, key_id

@@ -1,0 +1,76 @@
+"""What the catalogue keeps of one manifest: all that listing and planning ask, a hundredth of the manifest's size."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from strata.catalog.notes import Note
+from strata.model.backup_type import BackupType
+from strata.model.manifest import BackupMetadata
+from strata.model.tier import Tier
+
+
+class Stamp(NamedTuple):
+    """What a listing says of an object: where it differs, the object is another one."""
+
+    size: int
+    modified: int
+    """Microseconds since 1970."""
+
+
+class Row(NamedTuple):
+    """One manifest in sum."""
+
+    backup_id: str
+    backup_type: BackupType
+    generation: int
+    created_at: datetime
+    recorded_at: datetime
+    parent: str | None
+    tiers: tuple[Tier, ...]
+    records: int
+    logical_bytes: int
+    added_bytes: int
+    stacked_bytes: int
+    store_url: str
+    """Where it was made."""
+    layers: tuple[str, ...]
+
+
+class Entered(NamedTuple):
+    """A manifest's row or a note, with the key that signed it: once verified, for good."""
+
+    stamp: Stamp
+    key_id: str
+    value: Row | Note
+
+
+class Kept(NamedTuple):
+    """What is known of one store: by name, and the bytes that each layer takes."""
+
+    rows: dict[str, Entered]
+    notes: dict[str, Entered]
+    sizes: dict[str, int]
+
+
+def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, int]]:
+    """A manifest's row, and the stored bytes of its layers."""
+    layers = manifest.layers
+    sizes = {layer.layer_id: layer.stored_bytes for layer in layers}
+    row = Row(
+        backup_id=manifest.backup_id,
+        backup_type=manifest.backup_type,
+        generation=manifest.generation,
+        created_at=manifest.created_at,
+        recorded_at=manifest.recorded_at,
+        parent=manifest.parent,
+        tiers=tuple(content.tier for content in manifest.tiers if content.included),
+        records=manifest.records,
+        logical_bytes=manifest.logical_bytes,
+        added_bytes=manifest.added_bytes,
+        stacked_bytes=manifest.stacked_bytes,
+        store_url=manifest.store_url,
+        layers=tuple(sizes),
+    )
+    return row, sizes

@@ -1,0 +1,147 @@
+"""Reads the catalogue of one store: its listing, and of its manifests and notes those that the cache does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from strata.catalog.cache import CatalogueCache
+from strata.catalog.metadata import MANIFESTS, generation_told, parsed
+from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note
+from strata.catalog.row import Entered, Kept, Row, Stamp, row_of
+from strata.catalog.signed import Signer
+from strata.catalog.unreadable import Unreadable, unreadable
+from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StrataError
+from strata.model.tier import StorageTier
+
+
+class Listed(Protocol):
+    """One object of a listing."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def modified(self) -> datetime: ...
+
+
+class CatalogueStore(Protocol):
+    """The verbs of a store that its catalogue needs."""
+
+    @property
+    def url(self) -> str: ...
+
+    def put(self, name: str, parts: Sequence[bytes]) -> None: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def list(self, prefix: str) -> Iterable[Listed]: ...
+
+
+@dataclass
+class Shelf:
+    """What one store holds, at the moment it was read."""
+
+    tier: StorageTier
+    store: CatalogueStore
+    rows: list[Row] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Stored bytes of every layer that is named."""
+    notes: list[Note] = field(default_factory=list)
+    bad: list[Unreadable] = field(default_factory=list)
+    """Manifests that cannot be read, and notes that the store did not give: what they say is not known."""
+    ignored: list[Unreadable] = field(default_factory=list)
+    """Notes that nothing vouches for."""
+
+
+def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: CatalogueCache | None) -> Shelf:
+    """Everything of one store; a StorageError where it does not answer."""
+    manifests = _listing(store, MANIFESTS)
+    notes = {name: stamp for name, stamp in _listing(store, NOTES).items() if parse_name(name)}
+    known = cache.load(store.url) if cache else Kept({}, {}, {})
+    shelf = Shelf(tier, store, sizes=dict(known.sizes))
+    reader = _Reader(shelf, signer)
+    rows = _still(known.rows, manifests)
+    told = _still(known.notes, notes)
+    new = Kept(reader.read(manifests, rows, reader.manifest), reader.read(notes, told, reader.note), reader.sizes)
+    gone = (known.rows.keys() - manifests.keys()) | (known.notes.keys() - notes.keys())
+    if cache and (new.rows or new.notes or gone):
+        cache.save(store.url, new, gone)
+    shelf.sizes.update(reader.sizes)
+    shelf.rows = [one.value for one in (*rows.values(), *new.rows.values()) if isinstance(one.value, Row)]
+    shelf.notes = [one.value for one in (*told.values(), *new.notes.values()) if isinstance(one.value, Note)]
+    shelf.notes.sort(key=lambda note: note.at)
+    return shelf
+
+
+class _Reader:
+    """Reads and verifies what is new, many at a time; what cannot be read is put beside it."""
+
+    def __init__(self, shelf: Shelf, signer: Signer) -> None:
+        self._shelf, self._signer = shelf, signer
+        self.sizes: dict[str, int] = {}
+        self._shared: dict[str, str] = {}
+
+    def read(
+        self,
+        listed: dict[str, Stamp],
+        known: dict[str, Entered],
+        read: Callable[[str, Stamp], Entered | None],
+    ) -> dict[str, Entered]:
+        """Those of the listing that are not known."""
+        names = sorted(listed.keys() - known.keys(), reverse=True)
+        if not names:
+            return {}
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="catalogue") as pool:
+            entered = pool.map(lambda name: read(name, listed[name]), names)
+            return {name: one for name, one in zip(names, entered, strict=True) if one is not None}
+
+    def manifest(self, name: str, stamp: Stamp) -> Entered | None:
+        """The row of one manifest."""
+        data = b""
+        try:
+            data = self._shelf.store.get(name)
+            manifest, key_id = parsed(name, data, self._signer)
+        except ObjectNotFound:
+            return None  # removed since it was listed
+        except StrataError as error:
+            self._shelf.bad.append(unreadable(name, error, generation_told(data), self._shelf.tier))
+            return None
+        row, sizes = row_of(manifest)
+        self.sizes.update(sizes)
+        return Entered(stamp, key_id, row._replace(layers=tuple(self._one(layer_id) for layer_id in row.layers)))
+
+    def note(self, name: str, stamp: Stamp) -> Entered | None:
+        """One note."""
+        try:
+            note, key_id = parsed_note(name, self._shelf.store.get(name), self._signer)
+        except ObjectNotFound:
+            return None
+        except StrataError as error:
+            untrue = isinstance(error, IntegrityError | KeyringError)
+            (self._shelf.ignored if untrue else self._shelf.bad).append(unreadable(name, error, store=self._shelf.tier))
+            return None
+        return Entered(stamp, key_id, note)
+
+    def _one(self, layer_id: str) -> str:
+        """The same id as one object: thousands of manifests name it."""
+        return self._shared.setdefault(layer_id, layer_id)
+
+
+def _listing(store: CatalogueStore, prefix: str) -> dict[str, Stamp]:
+    return {info.name: Stamp(info.size, _microseconds(info.modified)) for info in store.list(prefix)}
+
+
+def _still(known: dict[str, Entered], listed: dict[str, Stamp]) -> dict[str, Entered]:
+    """What is known of objects that are still there as they were."""
+    return {name: one for name, one in known.items() if listed.get(name) == one.stamp}
+
+
+def _microseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)

@@ -1,0 +1,163 @@
+"""`strata prune`: shows what need not be kept any more, asks, marks it, and removes what was marked long enough ago."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strata.cli.backup import check_followable, sender
+from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
+from strata.errors import Refused, RunFailed
+
+if TYPE_CHECKING:
+    from strata.engine.pruner import Pruned
+    from strata.model.removal import PrunePlan, RetentionPlan
+
+
+@click.command("prune")
+@click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
+@click.option("--all", "everything", is_flag=True, help="Show every backup with its reasons, those that stay too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
+@click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@common_options
+def prune_command(
+    output: Output,
+    timeout: float | None,
+    *,
+    dry_run: bool,
+    everything: bool,
+    yes: bool,
+    wait: bool,
+    local: bool,
+) -> None:
+    """Remove backups that need not be kept, and what nothing names any more.
+
+    First they are marked. After the time of grace (STRATA_PRUNE_GRACE_HOURS) the next prune removes their manifests,
+    and each layer that no backup of its store names. Nothing goes while a clock lies, while a store is silent, or from
+    a store with a manifest that cannot be read.
+    """
+    from strata.cli.watching import follow, here
+    from strata.engine.prune_runs import prune_here
+    from strata.engine.pruner import Pruned
+    from strata.model.run import Stage
+    from strata.planning.backup import new_run_id
+    from strata.settings import load_settings
+    from strata.wiring import Wiring
+    from tasks.enqueue import enqueue_prune
+
+    refuse_waiting_options(local=local, wait=wait, timeout=timeout)
+    wiring = Wiring(load_settings(), tell=output.note)
+    runs = wiring.local_prunes if local or not wiring.ledger_answers else wiring.prunes
+    plan, retention = runs.pruner.plan(runs.running)
+    if dry_run:
+        _show_plan(output, plan, retention, everything=everything)
+        output.note("Nothing was done.")
+        output.document({"plan": plan.model_dump(mode="json"), "retention": retention.model_dump(mode="json")})
+        return
+    _show_plan(output, plan, retention, everything=everything, on_stderr=True)
+    if not yes and _does_anything(plan):
+        _ask()
+    run_id = new_run_id("prune", datetime.now(UTC))
+    if local:
+        _show_done(
+            output, run_id, here(output, runs.manager, run_id, f"Prune {run_id}", lambda: prune_here(runs, run_id))
+        )
+        return
+    app = sender(wiring.settings)
+    check_followable(wiring, run_id)
+    enqueue_prune(app, run_id)
+    if not wait:
+        output.say(run_id)
+        output.note("It was sent to the workers. See how it stands: strata runs")
+        output.document({"run_id": run_id, "state": "SENT"})
+        return
+    follow(output, wiring.ledger, run_id, f"Prune {run_id}", timeout)
+    result = wiring.ledger.result(run_id, Stage.FINISH, "")
+    if result is None:
+        raise RunFailed(f"{run_id} ended, but left no counts")
+    _show_done(output, run_id, Pruned.model_validate_json(result))
+
+
+def _does_anything(plan: PrunePlan) -> bool:
+    return bool(plan.marks or any(store.manifests or store.layers for store in plan.stores))
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise Refused("nobody can be asked here whether to prune", hint="Say --yes to do it unasked.")
+    if not click.confirm("Prune?", err=True):
+        raise Refused("nothing was pruned")
+
+
+def _show_plan(
+    output: Output, plan: PrunePlan, retention: RetentionPlan, *, everything: bool, on_stderr: bool = False
+) -> None:
+    """Every backup that something happens to, and why; with `everything` the others too."""
+    from rich.text import Text
+
+    console = output.err if on_stderr else output.out
+    for reason in dict.fromkeys((*plan.frozen, *(why for store in plan.stores for why in store.frozen))):
+        console.print(Text(f"Frozen: {reason}", "bold red"), soft_wrap=True)
+    for notice in retention.notices:
+        console.print(Text(notice, "yellow"), soft_wrap=True)
+    rows = [*_rows(plan), *(_staying(plan, retention) if everything else ())]
+    table = plain_table("backup", "in", "what happens", "why", wrap=("why",))
+    for name, store, (what, style), why in rows:
+        table.add_row(name, store, Text(what, style), why)
+    if rows:
+        console.print(table)
+    elif not plan.frozen:
+        console.print("Every backup is to be kept.")
+    for swept in plan.stores:
+        if swept.layers:
+            freed = f"{len(swept.layers):,} layers, {swept.objects:,} objects, {size(swept.bytes)}"
+            console.print(f"{swept.storage_tier.upper()}: {freed} are freed.")
+
+
+Row = tuple[str, str, tuple[str, str], str]
+"""Backup or layer, store, what happens and its colour, and why."""
+
+
+def _rows(plan: PrunePlan) -> Iterator[Row]:
+    for mark in plan.marks:
+        yield mark.name, "", ("is marked", "yellow"), mark.reason
+    for mark in plan.unmarks:
+        yield mark.name, "", ("stays after all", "green"), mark.reason
+    for store in plan.stores:
+        for gone in store.manifests:
+            yield gone.name, store.storage_tier.value, ("is removed", "red"), gone.reason
+        for waiting in store.waiting:
+            yield waiting.name, store.storage_tier.value, ("waits", ""), waiting.reason
+
+
+def _staying(plan: PrunePlan, retention: RetentionPlan) -> Iterator[Row]:
+    told = {item.name for item in (*plan.marks, *plan.unmarks)}
+    for decision in retention.decisions:
+        if decision.keep and decision.backup_id not in told:
+            yield decision.backup_id, "", ("stays", "green"), "; ".join(decision.reasons)
+
+
+def _show_done(output: Output, run_id: str, pruned: Pruned) -> None:
+    output.document({"run_id": run_id, **pruned.model_dump(mode="json")})
+    if output.json:
+        return
+    output.say(f"{len(pruned.marks.marked)} backups were marked, {len(pruned.marks.unmarked)} stay after all.")
+    numbers = ("backups", "layers", "objects", "freed", "locked", "left")
+    table = plain_table("store", *numbers, "frozen", right=numbers, wrap=("frozen",))
+    for store in pruned.stores:
+        counts = (store.manifests, store.layers, store.objects)
+        table.add_row(
+            store.storage_tier.value,
+            *(f"{count:,}" for count in counts),
+            size(store.bytes),
+            f"{store.locked:,}",
+            f"{store.left:,}",
+            "; ".join(store.frozen),
+        )
+    output.show(table)

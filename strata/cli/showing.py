@@ -1,0 +1,139 @@
+"""`strata show`: all that is known of one backup: its manifest, its copies, and what was noted of it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strata.cli.choosing import store_option, tell_unable
+from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
+from strata.errors import StrataError
+from strata.model.tier import StorageTier
+
+if TYPE_CHECKING:
+    from strata.catalog.notes import Note
+    from strata.model.copies import CatalogueEntry
+    from strata.model.manifest import BackupMetadata, TierContent
+    from strata.seal.keyring import Keyring
+
+
+@click.command("show")
+@click.argument("backup", metavar="ID")
+@store_option
+@common_options
+def show_command(output: Output, backup: str, store: StorageTier | None) -> None:
+    """Show everything that is known of a backup. ID is a full id, a unique beginning of one, or `latest`."""
+    from strata.engine.details import open_details
+    from strata.settings import load_settings
+    from strata.store_wiring import StoreWiring
+
+    wiring = StoreWiring(load_settings(), tell=output.note)
+    found = wiring.catalogue.resolve(backup, store=store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    manifest = found.manifest
+    entry, notes = wiring.catalogue.entry(found)
+    held = _held(wiring.keyring, manifest)
+    sources = open_details(wiring.keyring, manifest) if held else {}
+    output.document(
+        {
+            **manifest.model_dump(mode="json"),
+            **entry.model_dump(mode="json", include={"copies", "pinned", "legal_hold", "removal_marked_at"}),
+            "notes": [{"storage_tier": tier.value, **note.model_dump(mode="json")} for tier, note in notes],
+            "key_held": held,
+            "sources": sources,
+        }
+    )
+    if not output.json:
+        _show_backup(output, manifest, sources, held=held)
+        _show_copies(output, entry, notes)
+
+
+def _show_copies(output: Output, entry: CatalogueEntry, notes: list[tuple[StorageTier, Note]]) -> None:
+    table = plain_table("copy in", "where", "proved", "state", wrap=("where",))
+    for copy in entry.copies:
+        proved = f"{local_time(copy.verified_at)} ({age(copy.verified_at)} ago)" if copy.verified_at else "-"
+        lock = f"locked until {local_time(copy.locked_until)}" if copy.locked_until else ""
+        state = ", ".join(filter(None, ("damaged" if copy.damaged else "", lock)))
+        table.add_row(copy.storage_tier.upper(), copy.store_url, proved, state)
+    output.say("")
+    output.show(table)
+    if not notes:
+        return
+    table = plain_table("noted", "", "in", "says", wrap=("says",))
+    for tier, note in notes:
+        said = ", ".join(f"{name} {_plain(value)}" for name, value in note.body.items())
+        table.add_row(local_time(note.at), note.kind.value, tier.upper(), said)
+    output.say("")
+    output.show(table)
+
+
+def _held(keyring: Keyring, manifest: BackupMetadata) -> bool:
+    try:
+        keyring.unwrap(manifest.key_id, base64.b64decode(manifest.wrapped_key))
+    except StrataError:
+        return False
+    return True
+
+
+def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, Any], *, held: bool) -> None:
+    from strata.cli.summary import stage_words, tier_table
+
+    made = f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago), recorded "
+    output.show(
+        facts(
+            [
+                ("backup", manifest.backup_id),
+                ("type", manifest.backup_type.value),
+                ("made", made + local_time(manifest.recorded_at)),
+                ("made in", f"{manifest.storage_tier.upper()}, {manifest.store_url}"),
+                ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
+                ("parent", manifest.parent or "none: it stands alone"),
+                ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:.1f} ms between the cuts"),
+                ("reasons", "; ".join(manifest.reasons) or "as usual"),
+                ("stages", stage_words(manifest)),
+                ("written by", f"{manifest.written_by}, format {manifest.format}"),
+            ]
+        )
+    )
+    output.say("")
+    output.show(tier_table(manifest))
+    for content in manifest.tiers:
+        if content.included:
+            output.say(f"\n[bold]{content.tier.label}[/]")
+            output.show(facts(_tier_facts(content, sources.get(content.tier.value, {}))))
+
+
+def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str, Any]]:
+    cut = ", ".join(f"{name} {_plain(value)}" for name, value in content.cut.items() if value not in (None, ""))
+    layers = [
+        (
+            f"{layer.kind} layer",
+            f"{layer.layer_id}: {layer.records:,} records, {layer.tombstones:,} tombstones, {size(layer.stored_bytes)}",
+        )
+        for layer in content.stack
+    ]
+    told = [(name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name != "tables"]
+    return [("cut", cut), ("keys", ", ".join(content.patterns)), *layers, *told, *_tables(source.get("tables", []))]
+
+
+def _tables(tables: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each table with its key and columns."""
+    return [
+        (
+            f"table {table['name']}",
+            f"key ({', '.join(table['key'] or ['none'])}); "
+            + ", ".join(f"{column['name']} {column['type']}" for column in table["columns"]),
+        )
+        for table in tables
+    ]
+
+
+def _plain(value: Any) -> str:
+    """A value of a document in words: `0: 19027` for an object, `0, 3` for a list."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_plain(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plain(part) for part in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

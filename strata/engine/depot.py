@@ -1,0 +1,95 @@
+"""A depot: one store, with what knows and reads the backups in it.
+
+Every depot is whole in itself: a manifest in it names only layers that lie in it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from strata.catalog.catalogue import Catalogue
+from strata.catalog.layers import LayerCatalog
+from strata.catalog.metadata import BackupMetadataManager
+from strata.catalog.notes import NoteBook
+from strata.clock import Clock
+from strata.engine.damage import DamageNotes
+from strata.engine.restorer import BackupRestorer
+from strata.errors import SettingError
+from strata.model.manifest import BackupMetadata
+from strata.model.tier import StorageTier, Tier
+from strata.seal.keyring import Keyring
+from strata.sources.port import StateSource
+from strata.storage.port import ObjectStore
+
+
+@dataclass(frozen=True)
+class Depot:
+    """One store and its parts."""
+
+    tier: StorageTier
+    store: ObjectStore
+    metadata: BackupMetadataManager
+    layers: LayerCatalog
+    book: NoteBook
+    notes: DamageNotes
+    restorer: BackupRestorer
+
+    @classmethod
+    def of(
+        cls,
+        tier: StorageTier,
+        store: ObjectStore,
+        sources: Mapping[Tier, StateSource],
+        keyring: Keyring,
+        clock: Clock,
+    ) -> Depot:
+        """The depot of a store."""
+        metadata = BackupMetadataManager(store, keyring)
+        return cls(
+            tier,
+            store,
+            metadata,
+            LayerCatalog(store),
+            NoteBook(store, keyring),
+            DamageNotes(metadata, clock),
+            BackupRestorer(store, metadata, sources, keyring),
+        )
+
+
+class Depots:
+    """Every configured store's depot, nearest first."""
+
+    def __init__(self, depots: Mapping[StorageTier, Depot], catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._depots = {tier: depots[tier] for tier in StorageTier if tier in depots}
+
+    def __iter__(self) -> Iterator[Depot]:
+        return iter(self._depots.values())
+
+    @property
+    def nearest(self) -> Depot:
+        """The first of them."""
+        return next(iter(self))
+
+    def of(self, tier: StorageTier) -> Depot:
+        """The depot of a storage tier; SettingError where none is configured."""
+        if tier not in self._depots:
+            raise SettingError(f"no {tier.upper()} store is configured", hint=f"Set STRATA_{tier.upper()}_URL.")
+        return self._depots[tier]
+
+    def find(self, reference: str, tier: StorageTier | None = None) -> tuple[Depot, BackupMetadata]:
+        """The backup that a reference means, and the depot to read it from: that of `tier`, or the best that has it."""
+        found = self._catalogue.resolve(reference, store=tier)
+        return self.of(found.store), found.manifest
+
+    def planned(self, run_id: str, tier: StorageTier, url: str) -> Depot:
+        """The depot that a plan names; SettingError where this process is configured otherwise."""
+        depot = self._depots.get(tier)
+        if depot is None or depot.store.url != url:
+            here = depot.store.url if depot else "no such store"
+            raise SettingError(
+                f"{run_id} needs {url} as {tier.upper()}, but this worker is set to {here}",
+                hint="Give all workers the same store settings.",
+            )
+        return depot

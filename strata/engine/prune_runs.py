@@ -1,0 +1,95 @@
+"""Prunes as runs: under the lease, mark first, then one store after the other; each stage behind the ledger's guard."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from strata.engine.manager import BackupManager, who
+from strata.engine.pruner import Marked, Pruned, Pruner, Swept
+from strata.errors import LeaseHeld, RunFailed, StrataError
+from strata.model.plan import PruneOrder
+from strata.model.run import RunKind, RunState, Stage
+from strata.model.tier import StorageTier
+
+_KNOWN_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class PruneRuns:
+    """Starts prunes, does their stages, and ends them."""
+
+    manager: BackupManager
+    pruner: Pruner
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The ids of runs that have not ended, and of the backups that they restore or copy."""
+        runs = [run for run in self.manager.ledger.runs(_KNOWN_RUNS) if not run.state.final]
+        used = {json.loads(run.plan).get("backup_id", "") for run in runs if run.plan}
+        return frozenset({run.run_id for run in runs} | used - {""})
+
+    def start(self, run_id: str, *, again: bool = False) -> PruneOrder:
+        """Take the lease and enter the run; LeaseHeld is no refusal where it is tried `again`."""
+        known = self.manager.ledger.run(run_id)
+        if known is not None:
+            return self.order(run_id)
+        fence = None
+        try:
+            fence = self.manager.lease.acquire(run_id, who())
+            stores = tuple(depot.tier for depot in self.manager.depots)
+            order = PruneOrder(prune_id=run_id, created_at=self.pruner.clock.now(), stores=stores)
+        except StrataError as error:
+            if not (again and isinstance(error, LeaseHeld)):
+                self.manager.refuse(run_id, RunKind.PRUNE, fence, error)
+            raise
+        self.manager.begin(run_id, RunKind.PRUNE, order.model_dump_json(), fence)
+        return self.order(run_id)
+
+    def order(self, run_id: str) -> PruneOrder:
+        """What a prune under way was asked to do."""
+        run = self.manager.ledger.run(run_id)
+        if run is None or not run.plan:
+            raise RunFailed(run.reason if run else f"no run {run_id} is known")
+        return PruneOrder.model_validate_json(run.plan)
+
+    def mark(self, run_id: str) -> Marked:
+        """Mark what may go, take back other marks."""
+        self.order(run_id)
+        others = self.running - {run_id}
+        return self.manager.runner.run(run_id, Stage.MARK, "", Marked, lambda _: self.pruner.mark(others))
+
+    def sweep(self, run_id: str, tier: StorageTier) -> Swept:
+        """Remove from one store what has waited out its grace."""
+        self.manager.result(run_id, Stage.MARK, "")
+        others = self.running - {run_id}
+        return self.manager.runner.run(
+            run_id, Stage.SWEEP, tier, Swept, lambda attempt: self.pruner.sweep(tier, others, attempt)
+        )
+
+    def finish(self, run_id: str) -> Pruned:
+        """Sum up and end the run."""
+        order = self.order(run_id)
+
+        def work(_: object) -> Pruned:
+            marks = Marked.model_validate_json(self.manager.result(run_id, Stage.MARK, ""))
+            swept = [self.manager.result(run_id, Stage.SWEEP, tier) for tier in order.stores]
+            return Pruned(marks=marks, stores=tuple(Swept.model_validate_json(one) for one in swept))
+
+        pruned = self.manager.runner.run(run_id, Stage.FINISH, "", Pruned, work)
+        self.manager.close(run_id, RunState.DONE)
+        return pruned
+
+
+def prune_here(runs: PruneRuns, run_id: str) -> Pruned:
+    """A whole prune in this process."""
+    order = runs.start(run_id)
+    try:
+        runs.mark(run_id)
+        for tier in order.stores:
+            runs.sweep(run_id, tier)
+    except BaseException as error:
+        reason = error.sentence if isinstance(error, StrataError) else f"{type(error).__name__} stopped it"
+        runs.manager.abandon(run_id, reason)
+        raise
+    return runs.finish(run_id)

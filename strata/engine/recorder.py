@@ -1,0 +1,99 @@
+"""Recorder: what a backup takes over from others in its depot, and how it comes to exist there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from strata.engine.creator import BackupCreator
+from strata.engine.depot import Depot
+from strata.engine.runner import Attempt
+from strata.errors import IntegrityError, ObjectExists, ObjectNotFound
+from strata.model.layer import Layer, LayerRef, layer_document_name
+from strata.model.plan import BackupPlan
+from strata.model.ticket import Collected, KnownChunks, Merged, Stored
+from strata.model.tier import Tier
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """The last steps of one backup; `chunks` are those that were stored before it, where it knows of any."""
+
+    plan: BackupPlan
+    depot: Depot
+    creator: BackupCreator
+    merged: Merged
+    stored: Sequence[Stored]
+    chunks: Callable[[], KnownChunks | None]
+
+    def prove_inherited(self, attempt: Attempt) -> None:
+        """Layers taken over from other backups are what was written; one that is not is noted, and never built on."""
+        layers = [self._reload(ref) for ref in self._inherited()]
+        damages = self.creator.verify_inherited(self.plan, layers, attempt)
+        if not damages:
+            return
+        names = {damage.name for damage in damages}
+        for layer in layers:
+            if any(stored.name in names for stored in layer.objects):
+                self.depot.notes.note(layer.layer_id)
+        raise _builds_on(damages[0].name, damages[0].reason)
+
+    def commit(self, collected: Sequence[Collected], seconds: Mapping[str, float], attempt: Attempt) -> None:
+        """Write the layers' documents, then the manifest: now the backup exists."""
+        written = self._save_layers()
+        stacked = {ref.layer_id for tier in self.merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
+        borrowed = [ref for ref in self._inherited() if ref.layer_id not in stacked]
+        manifest = self.creator.manifest(self.plan, collected, self.merged, written, borrowed, seconds)
+        attempt.check()
+        try:
+            self.depot.metadata.save(manifest)
+        except ObjectExists:
+            self.depot.metadata.load(self.plan.backup_id)  # an earlier attempt wrote it, and died before it said so
+
+    def _reload(self, ref: LayerRef) -> Layer:
+        try:
+            with self.depot.notes.watching(ref.layer_id):
+                return self.depot.layers.reload(ref)
+        except (IntegrityError, ObjectNotFound) as error:
+            raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
+
+    def _loaded(self, ref: LayerRef) -> Layer:
+        with self.depot.notes.watching(ref.layer_id):
+            return self.depot.layers.load(ref)
+
+    def _save_layers(self) -> list[LayerRef]:
+        """Write the documents of this backup's layers, in the order of the tiers: a later one may borrow."""
+        written: dict[Tier, LayerRef] = {}
+        for tier in self.merged.tiers:
+            borrows = [*self._shelved(tier.borrowed), *(written[lender] for lender in tier.lenders)]
+            layer = self.creator.layer(self.plan, tier, self.stored, borrows)
+            if layer is not None:
+                written[tier.tier] = self.depot.layers.ref(layer)
+                self._save_layer(layer)
+        return list(written.values())
+
+    def _save_layer(self, layer: Layer) -> None:
+        layers = self.depot.layers
+        try:
+            layers.save(layer)
+        except ObjectExists:
+            layers.load(layers.ref(layer))  # an earlier attempt wrote it: the same, or this raises
+
+    def _inherited(self) -> list[LayerRef]:
+        """Every layer of other backups that this one needs: those of its stacks, and those that lend chunks."""
+        found = {ref.layer_id: ref for tier in self.merged.tiers for ref in tier.stack}
+        lent = [ref for layer in [self._loaded(ref) for ref in found.values()] for ref in layer.borrows]
+        lent += [ref for tier in self.merged.tiers for ref in self._shelved(tier.borrowed)]
+        return list((found | {ref.layer_id: ref for ref in lent}).values())
+
+    def _shelved(self, layer_ids: Sequence[str]) -> list[LayerRef]:
+        """Layers that the list of stored chunks names."""
+        chunks = self.chunks() if layer_ids else None
+        return [ref for ref in (chunks.layers if chunks else ()) if ref.layer_id in layer_ids]
+
+
+def _builds_on(name: str, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{name}, which this backup would build on, is damaged: {reason}",
+        hint="The next backup does not build on it; look at the disk below.",
+    )

@@ -1,0 +1,27 @@
+"""Whether the promises about backups hold: how old they are, how many copies, where, and how sound."""
+
+from __future__ import annotations
+
+from strata.model.layer import Document
+
+
+class PolicyLine(Document):
+    """One rule: whether it holds, what is, and what to do if it does not."""
+
+    rule: str
+    holds: bool
+    finding: str
+    advice: str = ""
+    possible: bool = True
+    """Whether it can hold with what is configured; the advice then names the setting that would make it hold."""
+
+
+class PolicyReport(Document):
+    """All rules."""
+
+    lines: tuple[PolicyLine, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything holds that can, as things are configured."""
+        return all(line.holds or not line.possible for line in self.lines)

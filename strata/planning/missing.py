@@ -1,0 +1,52 @@
+"""Which copies are missing: those that a backup's placement names and no store holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from strata.model.backup_type import BackupType
+from strata.model.copies import CatalogueEntry
+from strata.model.removal import MovePlan, RetentionPlan
+from strata.model.tier import StorageTier
+from strata.planning.goodness import good_copies
+from strata.planning.tier_strategy import Placement
+
+
+@dataclass(frozen=True)
+class MissingCopy:
+    """A copy to be made."""
+
+    backup_id: str
+    target: StorageTier
+    reason: str
+
+
+def missing_copies(
+    entries: Sequence[CatalogueEntry],
+    place: Callable[[BackupType], Placement],
+    retention: RetentionPlan,
+    moves: MovePlan,
+) -> list[MissingCopy]:
+    """The copies to be made, of the newest backups first.
+
+    None of a backup that need not be kept, that is marked for removal, or of which no copy is whole; none of what
+    moves to ARCHIVE or lies there alone, from where nothing is fetched unasked.
+    """
+    moving = {one.backup_id for one in moves.releases} | {one.name for one in moves.left}
+    kept = {decision.backup_id for decision in retention.decisions if decision.keep}
+    found: list[MissingCopy] = []
+    for entry in sorted(entries, key=lambda one: one.generation, reverse=True):
+        if entry.backup_id not in kept or entry.removal_marked_at is not None:
+            continue
+        at_hand = [copy for copy in good_copies(entry) if copy.storage_tier is not StorageTier.ARCHIVE]
+        if not at_hand or (entry.backup_id in moving and entry.copy_in(StorageTier.ARCHIVE)):
+            continue
+        found += [
+            MissingCopy(entry.backup_id, target, f"{entry.backup_type} backups have a copy in {target.upper()}")
+            for target in place(entry.backup_type).copies
+            if entry.copy_in(target) is None
+        ]
+    due = {(one.backup_id, one.target) for one in found}
+    moving_there = [MissingCopy(move.backup_id, move.target, move.reason) for move in moves.copies]
+    return [*found, *(one for one in moving_there if (one.backup_id, one.target) not in due)]

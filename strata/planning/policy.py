@@ -1,0 +1,196 @@
+"""Says whether the policy holds: promised intervals, and 3-2-1-1-0.
+
+3 copies, the live state being one; on 2 kinds of media; 1 of them offsite; 1 immutable; 0 errors. The rule is asked of
+the last good backup of each type whose placement can fulfil it: an INCREMENTAL that is placed in LOCAL alone is not
+blamed for having no copy in CLOUD. Where no type's placement can, the line says which setting would make it possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from strata.errors import SettingError
+from strata.model.backup_type import BackupType
+from strata.model.copies import CatalogueEntry, Copy
+from strata.model.policy import PolicyLine, PolicyReport
+from strata.model.tier import StorageTier
+from strata.planning.clocks import TOLERANCE
+from strata.planning.goodness import good_copies, is_good, rank
+from strata.planning.tables import CopyRule, spoken
+from strata.planning.tier_strategy import TierStrategy
+
+PROMISED: Final[Mapping[BackupType, timedelta]] = {
+    BackupType.FULL: timedelta(hours=24),
+    BackupType.DIFFERENTIAL: timedelta(hours=6),
+    BackupType.INCREMENTAL: timedelta(minutes=15),
+}
+"""The interval in which a good backup of a type is promised; what is made on demand promises nothing."""
+
+STANDS_FOR: Final[Mapping[BackupType, frozenset[BackupType]]] = {
+    BackupType.INCREMENTAL: frozenset({BackupType.INCREMENTAL, BackupType.DIFFERENTIAL, BackupType.FULL}),
+    BackupType.DIFFERENTIAL: frozenset({BackupType.DIFFERENTIAL, BackupType.FULL}),
+}
+"""Which types keep another's promise: each of them is a complete view of everything."""
+
+_SHORTEST_SLACK: Final = timedelta(minutes=5)
+_MEDIUM_SETTINGS: Final = "STRATA_NETWORK_URL, STRATA_CLOUD_URL or STRATA_ARCHIVE_URL"
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What is to hold. `promised` replaces the table's interval of a type; None promises nothing for it."""
+
+    promised: Mapping[BackupType, timedelta | None] = field(default_factory=dict)
+    copy_rule: CopyRule = field(default_factory=CopyRule)
+    verified_within: timedelta = timedelta(days=30)
+    """Every copy that can be read at once was proved within this time."""
+    copied_within: timedelta = timedelta(hours=1)
+    """A backup recorded no longer ago may still be on its way to its further stores: the one before is asked."""
+    locking: frozenset[StorageTier] = frozenset()
+    """The configured stores that lock what is put there."""
+
+    @property
+    def intervals(self) -> dict[BackupType, timedelta]:
+        """The promised interval of each type that has one."""
+        table = {**PROMISED, **self.promised}
+        return {one: interval for one in BackupType if (interval := table.get(one)) is not None}
+
+
+def slack(interval: timedelta) -> timedelta:
+    """How much later than promised is still in time, for a backup takes a while: a tenth, 5 minutes at least."""
+    return max(interval / 10, _SHORTEST_SLACK)
+
+
+def report(
+    entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
+) -> PolicyReport:
+    """Every rule, in the order in which a person wants them: ages first, then 3-2-1-1-0."""
+    staying = [entry for entry in entries if entry.removal_marked_at is None]
+    ages = [_age(staying, backup_type, interval, now) for backup_type, interval in promises.intervals.items()]
+    return PolicyReport(lines=(*ages, *_Copies(staying, strategy, promises, now).lines()))
+
+
+def _age(entries: Sequence[CatalogueEntry], backup_type: BackupType, interval: timedelta, now: datetime) -> PolicyLine:
+    rule = f"{backup_type} every {spoken(interval)}"
+    types = STANDS_FOR.get(backup_type, frozenset({backup_type}))
+    good = [entry for entry in entries if entry.backup_type in types and is_good(entry)]
+    advice = f"Run `strata backup {backup_type}`, and see that beat and the workers run."
+    if not good:
+        return PolicyLine(rule=rule, holds=False, finding="there is no good one", advice=advice)
+    last = max(good, key=rank)
+    age = now - last.created_at
+    if age < -TOLERANCE:
+        finding = f"{last.backup_id} was made later than now"
+        return PolicyLine(rule=rule, holds=False, finding=finding, advice="Set the clock right.")
+    finding = f"the last good one is {spoken(age)} old ({last.backup_id})"
+    holds = age <= interval + slack(interval)
+    return PolicyLine(rule=rule, holds=holds, finding=finding, advice="" if holds else advice)
+
+
+class _Copies:
+    """3-2-1-1-0 over the last good backup of each type."""
+
+    def __init__(
+        self, entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
+    ) -> None:
+        self._entries, self._promises, self._now = entries, promises, now
+        good = sorted((entry for entry in entries if is_good(entry)), key=rank)
+        there = [entry for entry in good if now - entry.recorded_at >= promises.copied_within]
+        self._last = {entry.backup_type: entry for entry in good}
+        self._last.update({entry.backup_type: entry for entry in there})
+        self._places: dict[BackupType, set[StorageTier]] = {}
+        for backup_type in BackupType:
+            with suppress(SettingError):
+                place = strategy.place(backup_type)
+                self._places[backup_type] = {place.primary, *place.copies}
+
+    def lines(self) -> list[PolicyLine]:
+        """One for each number of the rule; what it does not ask for has none."""
+        rule, locking = self._promises.copy_rule, self._promises.locking
+        lines = [
+            self._line(
+                f"{rule.copies} copies, the live state being one",
+                rule.copies,
+                lambda copies: 1 + len(copies),
+                lambda stores: 1 + len(stores),
+                f"Set {_MEDIUM_SETTINGS}, and name more stores in STRATA_PLACEMENT.",
+            ),
+            self._line(
+                f"on {rule.media} kinds of media",
+                rule.media,
+                lambda copies: len({copy.storage_tier.medium for copy in copies}),
+                lambda stores: len({store.medium for store in stores}),
+                f"Set {_MEDIUM_SETTINGS}, and name stores of different kinds in STRATA_PLACEMENT.",
+            ),
+            self._line(
+                f"{rule.offsite} offsite",
+                rule.offsite,
+                lambda copies: sum(copy.storage_tier.offsite for copy in copies),
+                lambda stores: sum(store.offsite for store in stores),
+                "Set STRATA_CLOUD_URL or STRATA_ARCHIVE_URL, and name it in STRATA_PLACEMENT.",
+            ),
+            self._line(
+                f"{rule.immutable} immutable",
+                rule.immutable,
+                lambda copies: sum(copy.locked_until is not None and copy.locked_until > self._now for copy in copies),
+                lambda stores: len(stores & locking),
+                "Set STRATA_CLOUD_LOCK or STRATA_ARCHIVE_LOCK, for a store that STRATA_PLACEMENT names.",
+            ),
+        ]
+        return [*(line for line in lines if line is not None), self._errors()]
+
+    def _line(
+        self,
+        rule: str,
+        wanted: int,
+        count: Callable[[Sequence[Copy]], int],
+        reachable: Callable[[set[StorageTier]], int],
+        setting: str,
+    ) -> PolicyLine | None:
+        if wanted == 0:
+            return None
+        asked = [backup_type for backup_type, stores in self._places.items() if reachable(stores) >= wanted]
+        if not asked:
+            most = max((reachable(stores) for stores in self._places.values()), default=0)
+            finding = f"at most {most} as things are configured"
+            return PolicyLine(rule=rule, holds=False, finding=finding, advice=setting, possible=False)
+        found = {one: count(good_copies(self._last[one])) for one in asked if one in self._last}
+        short = {one: number for one, number in found.items() if number < wanted}
+        if short:
+            told = ", ".join(
+                f"{number} of the last {one} ({self._last[one].backup_id})" for one, number in short.items()
+            )
+            return PolicyLine(rule=rule, holds=False, finding=told, advice="See `strata copy`: copies are missing.")
+        told = ", ".join(f"{number} of the last {one}" for one, number in found.items())
+        return PolicyLine(rule=rule, holds=True, finding=told or f"there is no good {' or '.join(asked)} backup yet")
+
+    def _errors(self) -> PolicyLine:
+        allowed, since = self._promises.copy_rule.errors, self._now - self._promises.verified_within
+        damaged = [
+            f"{entry.backup_id} in {copy.storage_tier.upper()} is damaged"
+            for entry in sorted(self._entries, key=rank, reverse=True)
+            for copy in entry.copies
+            if copy.damaged
+        ]
+        within = spoken(self._promises.verified_within)
+        unproved = [
+            f"{entry.backup_id} in {copy.storage_tier.upper()} was not verified for {within}"
+            for entry in self._last.values()
+            for copy in good_copies(entry)
+            if copy.storage_tier is not StorageTier.ARCHIVE and (copy.verified_at is None or copy.verified_at < since)
+        ]
+        errors = [*damaged, *unproved]
+        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+        holds = len(errors) <= allowed
+        return PolicyLine(
+            rule=f"{allowed} errors",
+            holds=holds,
+            finding=f"{errors[0]}{more}" if errors else "no damage is known, and the last backups were verified",
+            advice=""
+            if holds
+            else "Run `strata verify` on it; where it is damaged, `strata copy` it again from a good copy.",
+        )

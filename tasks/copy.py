@@ -1,0 +1,43 @@
+"""Copies recorded backups to further stores: start, copy part by part, finish."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from celery import shared_task
+
+from strata.engine.copier import Copied
+from strata.model.run import RunKind
+from strata.model.tier import StorageTier
+from strata.planning.backup import new_run_id
+from tasks import canvas
+from tasks.stage import StageTask, starting, wiring
+
+
+@shared_task(name="tasks.copy.copy_backup")
+def copy_backup(backup_id: str, to: str, copy_id: str | None = None, source: str | None = None) -> str:
+    """Plan a copy of a backup (its full id) to a storage tier and send its parts; returns the copy's id.
+
+    `source` is the storage tier it is read from, the nearest that holds it otherwise.
+    """
+    run_id = copy_id or new_run_id("copy", datetime.now(UTC))
+    with starting(run_id, RunKind.COPY):
+        plan = wiring().manager.start_copy(backup_id, run_id, StorageTier(to), StorageTier(source) if source else None)
+        canvas.copy(plan).apply_async()
+    return run_id
+
+
+@shared_task(base=StageTask, name="tasks.copy.copy_part")
+def copy_part(run_id: str, number: str) -> str:
+    """Copy the objects of one part that the target lacks, and read them back there."""
+    return _told(wiring().manager.copy(run_id, int(number)))
+
+
+@shared_task(base=StageTask, name="tasks.copy.finish_copy")
+def finish_copy(run_id: str) -> str:
+    """See that all is there and write the manifest: now the copy exists. Returns the backup's id."""
+    return wiring().manager.finish_copy(run_id).backup_id
+
+
+def _told(copied: Copied) -> str:
+    return f"{copied.objects} objects, {copied.bytes / 1e6:,.1f} MB"

@@ -1,0 +1,28 @@
+"""The stages of a prune: mark, sweep store by store, finish (`tasks.upkeep.prune` starts it)."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from strata.model.tier import StorageTier
+from tasks.stage import StageTask, wiring
+
+
+@shared_task(base=StageTask, name="tasks.prune.mark")
+def mark(run_id: str) -> str:
+    """Mark the backups that need not be kept, and take back marks of those that must."""
+    marked = wiring().prunes.mark(run_id)
+    return f"{len(marked.marked)} marked, {len(marked.unmarked)} unmarked"
+
+
+@shared_task(base=StageTask, name="tasks.prune.sweep_store")
+def sweep_store(run_id: str, store: str) -> str:
+    """Remove from one store what has waited out its grace, and what nothing names."""
+    swept = wiring().prunes.sweep(run_id, StorageTier(store))
+    return f"{swept.manifests} backups, {swept.layers} layers, {swept.bytes / 1e6:,.1f} MB"
+
+
+@shared_task(base=StageTask, name="tasks.prune.finish")
+def finish(run_id: str) -> int:
+    """Sum up and end the prune; returns the bytes that it freed."""
+    return sum(store.bytes for store in wiring().prunes.finish(run_id).stores)

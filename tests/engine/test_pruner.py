@@ -1,0 +1,336 @@
+"""Prunes on real stores: what is removed is nobody's, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from strata.catalog.notes import NoteKind
+from strata.engine.copier import Copier
+from strata.engine.local import copy_here
+from strata.engine.prune_runs import PruneRuns, prune_here
+from strata.engine.pruner import Pruned, Pruner, Rules, Swept
+from strata.errors import BackupNotFound, LeaseHeld, StoreUnavailable
+from strata.model.backup_type import BackupType
+from strata.model.manifest import BackupMetadata
+from strata.model.record import LargeValue
+from strata.model.tier import StorageTier, Tier
+from strata.planning.prune import PruneRules
+from strata.planning.retention import RetentionService
+from strata.planning.tier_strategy import Placement, TierStrategy
+from strata.storage.port import ObjectStore
+from strata.testing import FlakyStore, Key, MemoryRecord, SettableClock
+from tests.engine.workbench import Workbench, tiers_of
+
+LOCAL, NETWORK = StorageTier.LOCAL, StorageTier.NETWORK
+MIB = 1 << 20
+State = dict[Key, MemoryRecord]
+
+
+@dataclass
+class Pruning:
+    """Two stores that fail when they are told to, a clock, and what each backup must bring back."""
+
+    folder: Path
+    clock: SettableClock = field(default_factory=lambda: SettableClock(datetime.now(UTC)))
+    flaky: list[FlakyStore] = field(default_factory=list)
+    states: dict[str, State] = field(default_factory=dict)
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.bench = Workbench(
+            self.folder, tiers_of(6, tiers=[Tier.HOT]), clock=self.clock, wrap_store=self._wrap, wrap_network=self._wrap
+        )
+        self.records = self.bench.sources[Tier.HOT].records
+        rules = Rules(RetentionService(), TierStrategy([LOCAL, NETWORK]), PruneRules())
+        pruner = Pruner(self.bench.depots, self.bench.catalogue, rules, self.clock)
+        self.prunes = PruneRuns(self.bench.manager, pruner)
+
+    def _wrap(self, store: ObjectStore) -> ObjectStore:
+        self.flaky.append(FlakyStore(store, ()))
+        return self.flaky[-1]
+
+    def run_id(self, kind: str) -> str:
+        """The id of the next run."""
+        self.runs += 1
+        return f"{kind}{self.runs:03d}"
+
+    def backup(self, kind: BackupType = BackupType.FULL) -> BackupMetadata:
+        """A backup, whose state is remembered."""
+        state = dict(self.records)
+        made = self.bench.backup(self.run_id(kind.value), kind)
+        self.states[made.backup_id] = state
+        return made
+
+    def copy(self, backup_id: str, target: StorageTier = NETWORK) -> None:
+        """A copy of a backup."""
+        copy_here(self.bench.manager, backup_id, self.run_id("copy"), target)
+
+    def prune(self) -> Pruned:
+        """A prune."""
+        return prune_here(self.prunes, self.run_id("prune"))
+
+    def twice(self, days: float = 1.1) -> Pruned:
+        """A prune, the time of grace and some, and another."""
+        self.prune()
+        self.clock.advance(timedelta(days=days))
+        return self.prune()
+
+    def held(self, tier: StorageTier = LOCAL) -> set[str]:
+        """The backups a store claims to hold."""
+        return self.bench.catalogue.held()[tier]
+
+    def restores(self) -> None:
+        """Every backup that a store claims to hold brings its state back from there."""
+        for tier in (LOCAL, NETWORK):
+            depot = self.bench.depots.of(tier)
+            for backup_id in self.held(tier):
+                manifest = depot.metadata.load(backup_id)
+                depot.restorer.verify(manifest, (Tier.HOT,), lambda _: None)
+                found: State = {}
+                for item in depot.restorer.items(manifest, Tier.HOT):
+                    if isinstance(item, LargeValue):
+                        found[item.namespace, item.key] = MemoryRecord(b"".join(item.parts))
+                    else:
+                        rows = item.select(["namespace", "key", "value"]).to_pylist()
+                        found.update({(row["namespace"], row["key"]): MemoryRecord(row["value"]) for row in rows})
+                assert found == self.states[backup_id], (tier, backup_id)
+
+
+@pytest.fixture
+def pruning(folder: Path) -> Pruning:
+    """Stores to be pruned."""
+    return Pruning(folder)
+
+
+def test_what_is_old_is_marked_then_removed_with_its_layers(pruning: Pruning) -> None:
+    """First a note, and nothing is gone; after the grace the manifest, the layers and the notes are."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.records.clear()
+    pruning.bench.backup("fresh", fresh=True)
+    pruning.states["fresh"] = {}
+    first = pruning.prune()
+    assert first.marks.marked == (old.backup_id,)
+    assert pruning.held() == {old.backup_id, "fresh"}
+    assert pruning.prune().marks.marked == ()
+    pruning.clock.advance(timedelta(hours=25))
+    second = pruning.prune()
+    (local, _) = second.stores
+    assert (local.manifests, local.layers, local.left) == (1, 1, 0)
+    assert local.bytes > old.added_bytes
+    assert pruning.held() == {"fresh"}
+    assert [name for name in pruning.bench.stored() if old.backup_id in name] == []
+    pruning.restores()
+
+
+def test_a_layer_that_a_younger_backup_lies_on_stays(pruning: Pruning) -> None:
+    """The manifest of the old one goes; its base is still named by the next."""
+    base = pruning.backup()
+    pruning.clock.advance(timedelta(days=20))
+    pruning.records["0", b"new"] = MemoryRecord(b"new")
+    assert pruning.backup().parent == base.backup_id
+    pruning.clock.advance(timedelta(days=71))
+    pruning.twice()
+    assert base.backup_id not in pruning.held()
+    assert any(base.backup_id in name for name in pruning.bench.stored("layers/"))
+    pruning.restores()
+
+
+def test_the_last_good_backup_of_a_type_stays(pruning: Pruning) -> None:
+    """However old it is."""
+    only = pruning.backup()
+    snapshot = pruning.backup(BackupType.SNAPSHOT)
+    pruning.clock.advance(timedelta(days=1000))
+    pruning.twice()
+    assert pruning.held() == {only.backup_id, snapshot.backup_id}
+
+
+@pytest.mark.parametrize(("keep", "let_go"), [("pinned", "unpinned"), ("held", "released")])
+def test_what_people_keep_stays_until_they_let_go(pruning: Pruning, keep: str, let_go: str) -> None:
+    """A pin or a hold takes a mark back; when it is lifted the backup is marked anew, and waits anew."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    pruning.prune()
+    pruning.bench.catalogue.note(NoteKind(keep), old.backup_id, pruning.clock.now())
+    pruning.clock.advance(timedelta(days=2))
+    assert pruning.prune().marks.unmarked == (old.backup_id,)
+    pruning.clock.advance(timedelta(days=2))
+    pruning.prune()
+    assert old.backup_id in pruning.held()
+    pruning.bench.catalogue.note(NoteKind(let_go), old.backup_id, pruning.clock.now())
+    assert pruning.prune().marks.marked == (old.backup_id,)
+    assert old.backup_id in pruning.held()
+    pruning.clock.advance(timedelta(days=2))
+    pruning.prune()
+    assert old.backup_id not in pruning.held()
+
+
+def test_a_clock_that_lies_stops_everything(pruning: Pruning) -> None:
+    """A backup from the future freezes the prune, and the plan names it."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=200))
+    future = pruning.backup()
+    pruning.clock.advance(timedelta(days=-100))
+    pruning.backup()
+    plan, _ = pruning.prunes.pruner.plan(frozenset())
+    assert any(future.backup_id in reason for reason in plan.frozen)
+    pruning.twice()
+    assert {old.backup_id, future.backup_id} <= pruning.held()
+
+
+def test_a_manifest_that_cannot_be_read_freezes_its_store(pruning: Pruning) -> None:
+    """What it needs is not known: nothing is swept there, and the plan names it."""
+    old = pruning.backup()
+    damaged = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    name = f"manifests/{damaged.backup_id}.json"
+    pruning.bench.replace(name, b"nothing")
+    swept = pruning.twice()
+    assert name in swept.stores[0].frozen[0]
+    assert old.backup_id in pruning.held()
+
+
+def test_a_store_that_is_silent_stops_everything(pruning: Pruning) -> None:
+    """A pin may lie there that nobody sees."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    pruning.prune()
+    pruning.clock.advance(timedelta(days=2))
+    pruning.flaky[1].fails = frozenset(range(1000))
+    with suppress(StoreUnavailable):
+        assert pruning.prune().stores[0].frozen
+    pruning.flaky[1].fails = frozenset()
+    assert old.backup_id in pruning.held()
+
+
+def test_a_prune_waits_for_the_lease(pruning: Pruning) -> None:
+    """No backup and no restore runs beside it."""
+    pruning.bench.manager.start(BackupType.FULL, "running")
+    with pytest.raises(LeaseHeld):
+        pruning.prune()
+
+
+def test_orphans_go_when_they_are_old_and_nobody_s(pruning: Pruning) -> None:
+    """What a failed run left stays for the time of grace, and then goes."""
+    pruning.backup()
+    before = set(pruning.bench.stored())
+    pruning.records["0", b"more"] = MemoryRecord(random.Random(1).randbytes(2 * MIB))
+    manager = pruning.bench.manager
+    manager.start(BackupType.FULL, "failed")
+    manager.baseline("failed", Tier.HOT)
+    manager.collect("failed", Tier.HOT)
+    for spooled in manager.merge("failed").objects:
+        manager.compress("failed", spooled.unit.label)
+        manager.encrypt("failed", spooled.unit.label)
+        manager.store("failed", spooled.unit.label)
+    manager.abandon("failed", "on purpose")
+    orphans = {name for name in pruning.bench.stored() if not name.startswith(("history/", "notes/"))} - before
+    assert orphans
+    pruning.prune()
+    assert orphans <= set(pruning.bench.stored())
+    pruning.clock.advance(timedelta(hours=25))
+    (local, _) = pruning.prune().stores
+    assert local.objects == len(orphans)
+    assert not orphans & set(pruning.bench.stored())
+    pruning.restores()
+
+
+def test_what_a_copy_is_about_to_need_stays(pruning: Pruning) -> None:
+    """Its layers in the target are nobody's yet; the intent keeps them, also one noted after the plan was made."""
+    made = pruning.backup()
+    pruning.copy(made.backup_id)
+    pruning.bench.network_files.delete(f"manifests/{made.backup_id}.json")
+    pruning.clock.advance(timedelta(days=2))
+    copier = Copier(pruning.bench.depots, pruning.clock)
+    copier.announce(copier.plan("copy", made.backup_id, NETWORK))
+    pruning.prune()
+    assert list(pruning.bench.network_files.list("layers/"))
+    pruning.copy(made.backup_id)
+    pruning.restores()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_every_backup_restores_from_every_store_that_claims_it(folder: Path, seed: int) -> None:
+    """Backups, copies, pins, prunes cut short at any call, a clock that jumps: what is claimed is there."""
+    pruning, chance = Pruning(folder), random.Random(seed)
+    bench = pruning.bench
+    bench.places[BackupType.DIFFERENTIAL] = Placement(NETWORK)
+    gone: list[Swept] = []
+
+    def change() -> None:
+        for _ in range(3):
+            key = "0", b"hot:%d" % chance.randrange(9)
+            if chance.random() < 0.3:
+                pruning.records.pop(key, None)
+            else:
+                size = 2 * MIB if chance.random() < 0.1 else 20
+                pruning.records[key] = MemoryRecord(random.Random(chance.randrange(5)).randbytes(size))
+
+    def backup() -> None:
+        change()
+        if pruning.records:
+            pruning.backup(chance.choice([BackupType.FULL, BackupType.INCREMENTAL, BackupType.DIFFERENTIAL]))
+
+    def copy() -> None:
+        tier = chance.choice([LOCAL, NETWORK])
+        other = NETWORK if tier is LOCAL else LOCAL
+        if ids := sorted(pruning.held(tier) - pruning.held(other)):
+            pruning.copy(chance.choice(ids), other)
+
+    def pin() -> None:
+        if ids := sorted(pruning.held() | pruning.held(NETWORK)):
+            kind = chance.choice([NoteKind.PINNED, NoteKind.UNPINNED])
+            bench.catalogue.note(kind, chance.choice(ids), pruning.clock.now())
+
+    def prune() -> None:
+        store = chance.choice(pruning.flaky)
+        if chance.random() < 0.6:
+            store.operations, store.fails = 0, frozenset([chance.randrange(60)])
+        with suppress(StoreUnavailable):
+            gone.extend(pruning.prune().stores)
+        for store in pruning.flaky:
+            store.fails = frozenset()
+
+    def time() -> None:
+        pruning.clock.advance(timedelta(days=chance.choice([1, 5, 20, 40, 100])))
+
+    def jump() -> None:
+        pruning.clock.advance(timedelta(days=-chance.choice([1, 30])))
+
+    steps: list[Callable[[], None]] = [backup, backup, copy, pin, prune, prune, prune, time, time, jump]
+    for _ in range(40):
+        chance.choices(steps, [5, 5, 4, 2, 3, 3, 3, 4, 4, 0.3])[0]()
+        pruning.restores()
+    assert sum(store.manifests for store in gone) > 0 or any(store.frozen for store in gone)
+
+
+def test_a_backup_under_restore_is_not_swept(pruning: Pruning) -> None:
+    """A restore that waits, for a thaw perhaps, holds no lease; what it reads stays all the same."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    pruning.prune()
+    pruning.clock.advance(timedelta(days=2))
+    plan, _ = pruning.prunes.pruner.plan(frozenset({old.backup_id}))
+    assert plan.stores[0].manifests == ()
+    assert plan.stores[0].waiting[0].name == old.backup_id
+
+
+def test_a_removed_backup_is_not_found(pruning: Pruning) -> None:
+    """Its manifest is what made it exist."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    pruning.twice()
+    with pytest.raises(BackupNotFound):
+        pruning.bench.metadata.load(old.backup_id)
