@@ -15,7 +15,8 @@ StrataError
 │   ├── StoreNotMounted     the share of a store is not there
 │   ├── ObjectNotFound      an object that must be there is not
 │   ├── ObjectExists        an object would have been overwritten
-│   └── ObjectLocked        an object may not be removed yet
+│   ├── ObjectLocked        an object may not be removed yet
+│   └── ObjectFrozen        an object must be thawed before it can be read
 ├── IntegrityError      stored bytes are not what was written               exit 8
 ├── RunFailed           a backup or restore ended as FAILED                 exit 9
 ├── StageBusy           another worker holds this stage (ask again)
@@ -141,6 +142,12 @@ class ObjectLocked(StorageError):
     """The store keeps an object until its lock ends; it was not removed."""
 
     code = "object-locked"
+
+
+class ObjectFrozen(StorageError):
+    """An object lies in an archive class, and must be thawed before it can be read."""
+
+    code = "object-frozen"
 
 
 class IntegrityError(StrataError):

@@ -61,6 +61,10 @@ class FaultKind(Enum):
     BAD_RANGE = auto()
     DENIED = auto()
     ARCHIVED = auto()
+    THAWING = auto()
+    """An archived object was asked for before, and is on its way."""
+    NO_CAPACITY = auto()
+    """Archived objects cannot be had at this speed now."""
     FULL = auto()
     REFUSED = auto()
 
@@ -86,6 +90,9 @@ _BY_CODE: Final = {
     "NoSuchUpload": FaultKind.CHANGED,
     "InvalidRange": FaultKind.BAD_RANGE,
     "InvalidObjectState": FaultKind.ARCHIVED,
+    "RestoreAlreadyInProgress": FaultKind.THAWING,
+    "ObjectAlreadyInActiveTierError": FaultKind.ARCHIVED,
+    "GlacierExpeditedRetrievalNotAvailable": FaultKind.NO_CAPACITY,
     "InsufficientStorage": FaultKind.FULL,
     "QuotaExceeded": FaultKind.FULL,
     "XMinioStorageFull": FaultKind.FULL,
@@ -118,6 +125,8 @@ _HINTS: Final = {
     FaultKind.BAD_RANGE: "The object is shorter than was asked for.",
     FaultKind.DENIED: "Check the credentials, and what they may do with this bucket.",
     FaultKind.ARCHIVED: "Bring archived objects back first (S3 RestoreObject), then start again.",
+    FaultKind.THAWING: "Wait until it can be read.",
+    FaultKind.NO_CAPACITY: "Ask for standard retrieval, or again later.",
     FaultKind.FULL: "Free room there, then start again.",
     FaultKind.REFUSED: "Check the region, the endpoint and that the service supports the request.",
 }

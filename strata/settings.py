@@ -32,6 +32,7 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning import tables
 from strata.sources.hot_method import HotMethod
 from strata.store_settings import StoreSettings, plain_scheme
+from strata.thaw_settings import ThawSettings
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -53,7 +54,7 @@ _TABLES: Final[Mapping[str, Callable[[Any], Any]]] = {
 """How the value of one type is read."""
 
 
-class Settings(StoreSettings):
+class Settings(StoreSettings, ThawSettings):
     """The configuration of a worker or a command. URLs that may hold a password are secrets: they are never shown."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)

@@ -29,8 +29,11 @@ from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
 from strata.engine.prune_runs import PruneRuns
 from strata.engine.pruner import Pruner, Rules
+from strata.engine.restore_store import RestoreStores
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
+from strata.engine.thaw_runs import ThawRuns
+from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
@@ -38,6 +41,7 @@ from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
+from strata.planning.thaw import prices_of
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
@@ -158,6 +162,24 @@ class Wiring(StoreWiring):
         return self._manager(MemoryLedger(), self.lease if self.ledger_answers else self._file_lease)
 
     @cached_property
+    def restore_stores(self) -> RestoreStores:
+        """The stores that restores read from, and what thaws them."""
+        settings = self.settings
+        policy = ThawPolicy(
+            settings.thaw_speed, settings.thaw_days, prices_of(settings.archive_prices), settings.thaw_look_seconds
+        )
+        thawers = {
+            tier: Thawer(bucket.url, bucket.thaw(), self.depots.of(tier).restorer, policy)
+            for tier, bucket in self.buckets.items()
+        }
+        return RestoreStores(self.depots, thawers)
+
+    @cached_property
+    def thaws(self) -> ThawRuns:
+        """Brings restores that the workers do through their thaw."""
+        return ThawRuns(self.manager)
+
+    @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
         tidied = [store for store in self.bare_stores.values() if isinstance(store, Tidied)]
@@ -245,6 +267,7 @@ class Wiring(StoreWiring):
             self.keyring,
             self.clock,
             options,
+            self.restore_stores,
         )
 
     @cached_property

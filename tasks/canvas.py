@@ -11,6 +11,7 @@
     whatever fails, once: abandon
 
     start_restore
+      thaw                                                  where something is frozen: again and again, then:
       chord: check                                          prove everything, write nothing
         apply_all                                           replaces itself with:
           chord: apply_hot | apply_warm | apply_cold        in parallel
@@ -94,6 +95,15 @@ def storing(plan: BackupPlan, merged: Merged) -> Any:
 
 
 def restore(plan: RestorePlan) -> Any:
+    """The thaw, where something is frozen, which goes on with `restoring`; else that at once."""
+    from tasks.thaw import thaw
+
+    if plan.thaw is None:
+        return restoring(plan)
+    return read_as(thaw, plan.restore_id).on_error(_abandoning(plan.restore_id))
+
+
+def restoring(plan: RestorePlan) -> Any:
     """Prove everything, then go on with `applying`."""
     from tasks.restore import apply_all, check
 

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
@@ -85,14 +86,19 @@ def enqueue_restore(
     run_id: str,
     mode: str,
     tiers: Sequence[Tier] = (),
+    *,
     store: StorageTier | None = None,
+    speed: ThawSpeed | None = None,
 ) -> None:
-    """Ask for a restore of a backup (its full id) under this run id.
+    """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds.
 
-    No tiers means all the backup holds, no store the best that has it.
+    `store` names the one it is read from, `speed` that of the thaw; the workers' own otherwise.
     """
-    arguments = {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]}
-    _send(app, START_RESTORE, run_id, {**arguments, "store": store and store.value})
+    arguments: dict[str, Any] = {"backup": backup, "restore_id": run_id, "mode": mode}
+    arguments["tiers"] = [tier.value for tier in tiers]
+    named = {"store": store, "speed": speed}
+    arguments |= {name: value.value for name, value in named.items() if value}
+    _send(app, START_RESTORE, run_id, arguments)
 
 
 def enqueue_copy(

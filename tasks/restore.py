@@ -8,6 +8,7 @@ from typing import Any, Final
 from celery import shared_task
 
 from strata.model.run import RunKind
+from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import new_run_id
 from strata.sources.port import RestoreMode
@@ -21,17 +22,26 @@ def start_restore(
     restore_id: str | None = None,
     mode: str = "exact",
     tiers: list[str] | None = None,
+    *,
     store: str | None = None,
+    speed: str | None = None,
 ) -> str:
     """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id.
 
-    `store` is the storage tier it is read from, the best that holds it otherwise.
+    `store` is the storage tier it is read from, the first that is configured where none is named; `speed` that of the
+    thaw where one is needed.
     """
     run_id = restore_id or new_run_id("restore", datetime.now(UTC))
     with starting(run_id, RunKind.RESTORE):
         wanted = tuple(dict.fromkeys(map(Tier, tiers or ())))
-        read_from = StorageTier(store) if store else None
-        plan = wiring().manager.start_restore(backup, run_id, RestoreMode(mode), wanted, read_from)
+        plan = wiring().manager.start_restore(
+            backup,
+            run_id,
+            RestoreMode(mode),
+            wanted,
+            StorageTier(store) if store else None,
+            ThawSpeed(speed) if speed else None,
+        )
         canvas.restore(plan).apply_async()
     return run_id
 

@@ -70,6 +70,10 @@ class StageTask(Task):
         """How often this message failed for a reason that may pass."""
         return int((self.request.headers or {}).get("strata_failures", 0))
 
+    def later(self, seconds: float) -> NoReturn:
+        """Come again after so many seconds: nothing has failed."""
+        self._later(seconds, failures=0)
+
     def _later(self, seconds: float, failures: int | None = None) -> NoReturn:
         headers = {"strata_failures": self.transient_failures() if failures is None else failures}
         raise self.retry(countdown=seconds, headers=headers) from None

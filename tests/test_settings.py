@@ -400,3 +400,23 @@ def test_places_beside_each_other_are_fine(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("STRATA_CLOUD_URL", "s3://bucket/backups")
     monkeypatch.setenv("STRATA_CLOUD_ENDPOINT", "https://elsewhere:9000")
     assert load_settings().cold_url == "s3://bucket/"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "ARCHIVE_PRICES",
+            "GLACIER:bulk=free",
+            "STRATA_ARCHIVE_PRICES is wrong: 'GLACIER:bulk=free' is not of the form",
+        ),
+        ("THAW_SPEED", "fast", "STRATA_THAW_SPEED is wrong: "),
+        ("THAW_LOOK_SECONDS", "3600", "STRATA_THAW_LOOK_SECONDS is wrong: "),
+    ],
+)
+def test_a_thaw_that_cannot_be_reckoned_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    """Prices, a speed and a pause that cannot be are named when the process starts, not when the restore is due."""
+    monkeypatch.setenv(PREFIX + name, value)
+    assert sentence in refused().sentence

@@ -100,6 +100,7 @@ TASK_MODULES: Final = [
         "verify",
         "record",
         "abandon",
+        "thaw",
         "restore",
         "copy",
         "prune",

@@ -41,6 +41,7 @@ ROUTES: Final = {
     "tasks.copy.*": {"queue": STORE, "routing_key": STORE},
     "tasks.prune.*": {"queue": STORE, "routing_key": STORE},
     "tasks.verify.*": {"queue": STORE, "routing_key": STORE},
+    "tasks.thaw.*": {"queue": STORE, "routing_key": STORE},
     "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
 }
 

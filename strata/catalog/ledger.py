@@ -95,8 +95,26 @@ class Ledger(Protocol):
         """Leave the result; returns the one that counts. StageBusy where the claim went to somebody who works on it."""
         ...
 
-    def release(self, claim: Claim) -> None:
-        """Give up a claim without a result, so that the next attempt need not wait."""
+    def release(self, claim: Claim, *, counted: bool = True) -> None:
+        """Give up a claim without a result, so that the next attempt need not wait.
+
+        Not `counted`, its attempts begin anew: it only found that it has to wait.
+        """
+        ...
+
+    def wait(self, run_id: str, seconds: float, why: str) -> None:
+        """Say that a run waits for something, and will be looked at again in so many seconds.
+
+        Until then its silence means nothing, and how often it was sent again counts no more.
+        """
+        ...
+
+    def waiting(self) -> list[Run]:
+        """Every run that waits, or whose time to be looked at has come and gone; however old it is."""
+        ...
+
+    def grant(self, run_id: str, fence: int) -> bool:
+        """Note the number of the lease that a run took after it began; False where the run has ended."""
         ...
 
     def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
@@ -132,5 +150,8 @@ class Ledger(Protocol):
         ...
 
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
-        """Note that a run without a sign of life for so long is sent again; how often now, or None if it lives."""
+        """Note that a run without a sign of life for so long is sent again; how often now, or None if it lives.
+
+        Of a run that waits, the time counts from when it should have been looked at.
+        """
         ...

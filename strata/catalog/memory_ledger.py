@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done
@@ -34,6 +34,7 @@ class _Entry:
     failure: str = ""
     failure_code: str = ""
     marks: set[str] = field(default_factory=set)
+    waited: bool = False
 
 
 class MemoryLedger:
@@ -92,6 +93,7 @@ class MemoryLedger:
                 raise RunFailed(f"{stage} {unit} was given up after {row.attempts} attempts")
             row.owner, row.token, row.expires, row.began = owner, uuid4().hex, now + CLAIM_SECONDS, now
             row.attempts += 1
+            entry.run = entry.run.model_copy(update={"wakes_at": None, "waits_for": ""})
             return Claim(run_id, stage, unit, row.token, row.attempts)
 
     def renew(self, claim: Claim) -> bool:
@@ -111,11 +113,29 @@ class MemoryLedger:
             row.token, row.result, row.seconds = None, result, seconds
             return result
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, *, counted: bool = True) -> None:
         with self._changing(claim.run_id) as entry:
             row = entry.rows[claim.stage, claim.unit]
             if row.token == claim.token:
-                row.token = None
+                row.token, row.attempts = None, row.attempts if counted else 0
+
+    def wait(self, run_id: str, seconds: float, why: str) -> None:
+        with self._changing(run_id) as entry:
+            if not entry.run.state.final:
+                wakes = datetime.now(UTC) + timedelta(seconds=seconds)
+                update = {"wakes_at": wakes, "waits_for": why, "resent": 0}
+                entry.run, entry.waited = entry.run.model_copy(update=update), True
+
+    def waiting(self) -> list[Run]:
+        entries = list(self._entries.values())
+        return [entry.run for entry in entries if entry.waited and not entry.run.state.final]
+
+    def grant(self, run_id: str, fence: int) -> bool:
+        with self._changing(run_id) as entry:
+            if entry.run.state.final:
+                return False
+            entry.run = entry.run.model_copy(update={"fence": fence})
+            return True
 
     def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
         row = self._rows(run_id).get((stage, unit))
@@ -161,7 +181,8 @@ class MemoryLedger:
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         with self._lock:
             run = self._known(run_id).run
-            if run.state.final or (datetime.now(UTC) - run.updated_at).total_seconds() < after_seconds:
+            heard = max(run.updated_at, run.wakes_at or run.updated_at)
+            if run.state.final or (datetime.now(UTC) - heard).total_seconds() < after_seconds:
                 return None
             update = {"resent": run.resent + 1, "updated_at": datetime.now(UTC)}
             self._entries[run_id].run = run.model_copy(update=update)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from redis.commands.core import Script
 
 _RUNS: Final = "strata:runs"
+_WAITING: Final = "strata:runs:waiting"
 _KEEP: Final = KEEP_DAYS * 86400
 
 # A run is three hashes: its own fields, its stage rows (cjson), its progress. Every script touches `updated`.
@@ -58,6 +59,7 @@ if row.token and row.expires > now and row.owner ~= dead then return {'busy', ro
 if row.attempts >= cap then return {'exhausted', tostring(row.attempts)} end
 row = {attempts = row.attempts + 1, owner = owner, token = token, expires = now + ttl, began = now}
 write(field, row)
+redis.call('HDEL', run, 'wakes', 'waits_for')
 return {'claim', tostring(row.attempts)}
 """
 
@@ -80,7 +82,26 @@ return {'done', row.result}
 
 _RELEASE: Final = """
 local row = read(ARGV[1])
-if row and row.token == ARGV[2] then row.token = nil write(ARGV[1], row) end
+if row and row.token == ARGV[2] then
+  row.token = nil
+  if ARGV[3] == '0' then row.attempts = 0 end
+  write(ARGV[1], row)
+end
+return {'ok'}
+"""
+
+_WAIT: Final = """
+if state ~= 'RUNNING' then return {'ended'} end
+local wakes = now + tonumber(ARGV[1])
+redis.call('HSET', run, 'wakes', wakes, 'waits_for', ARGV[2], 'updated', now, 'resent', 0)
+redis.call('EXPIRE', run, ARGV[#ARGV])
+redis.call('ZADD', KEYS[4], wakes, ARGV[3])
+return {'ok'}
+"""
+
+_GRANT: Final = """
+if state ~= 'RUNNING' then return {'ended'} end
+redis.call('HSET', run, 'fence', ARGV[1], 'updated', now)
 return {'ok'}
 """
 
@@ -97,7 +118,8 @@ return {'ok'}
 """.replace("COMMITS", ", ".join(f"'{stage}:'" for stage in COMMITS))
 
 _RESENT: Final = """
-local silent = now - tonumber(redis.call('HGET', run, 'updated'))
+local wakes = tonumber(redis.call('HGET', run, 'wakes') or 0)
+local silent = now - math.max(tonumber(redis.call('HGET', run, 'updated')), wakes)
 if state ~= 'RUNNING' or silent < tonumber(ARGV[1]) then return {'alive'} end
 redis.call('HSET', run, 'updated', now)
 return {'resent', tostring(redis.call('HINCRBY', run, 'resent', 1))}
@@ -182,8 +204,24 @@ class RedisLedger:
             raise StageBusy(f"{claim.stage} {claim.unit} went to {value}")
         return value
 
-    def release(self, claim: Claim) -> None:
-        self._call(_RELEASE, claim.run_id, _field(claim.stage, claim.unit), claim.token)
+    def release(self, claim: Claim, *, counted: bool = True) -> None:
+        self._call(_RELEASE, claim.run_id, _field(claim.stage, claim.unit), claim.token, int(counted))
+
+    def wait(self, run_id: str, seconds: float, why: str) -> None:
+        self._call(_WAIT, run_id, int(seconds * 1000), why, run_id)
+
+    def waiting(self) -> list[Run]:
+        with _reachable():
+            ids = [run_id.decode() for run_id in cast("list[bytes]", self._redis.zrange(_WAITING, 0, -1))]
+        runs = {run_id: self.run(run_id) for run_id in ids}
+        over = [run_id for run_id, run in runs.items() if run is None or run.state.final]
+        if over:
+            with _reachable():
+                self._redis.zrem(_WAITING, *over)
+        return [run for run_id, run in runs.items() if run is not None and run_id not in over]
+
+    def grant(self, run_id: str, fence: int) -> bool:
+        return self._call(_GRANT, run_id, fence)[0] == "ok"
 
     def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
         with _reachable():
@@ -254,7 +292,7 @@ class RedisLedger:
         if script not in self._scripts:
             self._scripts[script] = self._redis.register_script(_PRELUDE + script)
         with _reachable():
-            keys = [_run_key(run_id), _rows_key(run_id), LEASE_KEY]
+            keys = [_run_key(run_id), _rows_key(run_id), LEASE_KEY, _WAITING]
             answer = self._scripts[script](keys=keys, args=[*arguments, _KEEP])
         words = [word.decode() if word else "" for word in cast("list[bytes]", answer)]
         if words[0] == "unknown":
@@ -279,6 +317,8 @@ def _run(run_id: str, fields: dict[bytes, bytes]) -> Run:
         plan=text["plan"],
         fence=int(text["fence"]) if text["fence"] else None,
         resent=int(text["resent"]),
+        wakes_at=_moment(text["wakes"]) if "wakes" in text else None,
+        waits_for=text.get("waits_for", ""),
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -25,6 +29,16 @@ _FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
 _NUMBERS: Final = ("age", "records", "logical", "added")
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no cycles: among 10,000 rows, which have none, that took an eighth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @click.command("list")
 @click.option("--type", "kind", type=click.Choice([kind.value for kind in BackupType]), help="Only this type.")
 @click.option(
@@ -37,6 +51,7 @@ _NUMBERS: Final = ("age", "records", "logical", "added")
 @click.option("--store", type=StoreChoice(), metavar="TIER", help="Only what this store holds.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many, the newest.")
 @common_options
+@_uncollected()
 def list_command(
     output: Output,
     kind: str | None,
@@ -138,20 +153,25 @@ def _where(bad: Unreadable) -> str:
 
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    held = {copy.storage_tier for copy in entry.copies}
     states = (
-        ("damaged", any(copy.damaged for copy in entry.copies)),
-        ("held", entry.legal_hold),
-        ("pinned", entry.pinned),
-        ("removed", entry.removal_marked_at is not None),
+        "damaged" if any(copy.damaged for copy in entry.copies) else "",
+        "held" if entry.legal_hold else "",
+        "pinned" if entry.pinned else "",
+        "removed" if entry.removal_marked_at else "",
     )
     return (
         entry.backup_id,
         age(entry.created_at),
-        "".join(tier.value[0].upper() if tier in entry.tiers else "-" for tier in Tier),
+        _letters(Tier, entry.tiers),
         f"{entry.records:,}",
         size(entry.logical_bytes),
         size(entry.added_bytes),
-        "".join(tier.value[0].upper() if tier in held else "-" for tier in StorageTier),
-        ", ".join(word for word, true in states if true),
+        _letters(StorageTier, tuple([copy.storage_tier for copy in entry.copies])),
+        ", ".join(filter(None, states)),
     )
+
+
+@cache
+def _letters(tiers: type[Tier | StorageTier], held: tuple[Tier | StorageTier, ...]) -> str:
+    """`HW-`: the first letters of those that are held."""
+    return "".join(tier.value[0].upper() if tier in held else "-" for tier in tiers)

@@ -12,12 +12,13 @@ from typing import Final
 
 from strata.catalog.ledger import Ledger
 from strata.cli.output import size
+from strata.cli.thawing import waits
 from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import Progress, Run, RunKind, Stage, StageRow
-from strata.model.ticket import Collected, Merged, Verified
+from strata.model.ticket import Collected, Merged
 
 _UNIT_STAGES: Final = (Stage.COMPRESS, Stage.ENCRYPT, Stage.STORE)
-_TELLING: Final = {Stage.COLLECT, Stage.MERGE, Stage.VERIFY, Stage.CHECK, Stage.APPLY}
+_TELLING: Final = {Stage.COLLECT, Stage.MERGE, Stage.VERIFY, Stage.THAW, Stage.CHECK, Stage.APPLY}
 """Stages whose result says more than that they are done."""
 
 
@@ -107,6 +108,8 @@ def _backup_lines(sight: Sight) -> Iterator[Line]:
 
 def _restore_lines(sight: Sight) -> Iterator[Line]:
     plan = RestorePlan.model_validate_json(sight.run.plan)
+    if plan.thaw:
+        yield _thaw_line(sight)
     yield _proof_line(sight, Stage.CHECK)
     for tier in plan.tiers:
         result = sight.results.get((Stage.APPLY, tier))
@@ -157,6 +160,13 @@ def _proof_line(sight: Sight, stage: Stage) -> Line:
     return _line(stage, sight.of(stage), detail, _share(told.objects, told.total))
 
 
+def _thaw_line(sight: Sight) -> Line:
+    rows, told = sight.of(Stage.THAW), sight.told(Stage.THAW)
+    if any(row.done for row in rows):
+        return _proof_line(sight, Stage.THAW)
+    return _line(Stage.THAW, rows, waits(sight.run), _share(told.objects, told.total))
+
+
 def _unit_line(sight: Sight, stage: Stage, units: int | None) -> Line:
     rows = sight.of(stage)
     done = sum(row.done for row in rows)
@@ -197,8 +207,8 @@ def _collected(result: str) -> Progress:
 
 @cache
 def _proved(result: str) -> Progress:
-    verified = Verified.model_validate_json(result)
-    return Progress(objects=verified.objects, total=verified.objects, bytes=verified.bytes)
+    proved = json.loads(result)
+    return Progress(objects=proved["objects"], total=proved["objects"], bytes=proved["bytes"])
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -22,13 +23,16 @@ from strata.cli.output import (
     refuse_waiting_options,
     size,
 )
+from strata.cli.thawing import as_document, question, show_thaw
 from strata.errors import Refused, RunFailed, SettingError
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
-    from strata.catalog.catalogue import Found
+    from strata.engine.restore_store import RestoreWish
     from strata.engine.restorer import Restored
     from strata.model.manifest import BackupMetadata
+    from strata.model.plan import RestorePlan
+    from strata.model.thaw import ThawPlan
     from strata.settings import Settings
     from strata.wiring import Wiring
 
@@ -40,6 +44,7 @@ _EFFECTS: Final = {
     "overlay": "gets the backup's records; other {what} are left alone",
     REHEARSE: "is checked; nothing is written",
 }
+_SPEEDS: Final = ("bulk", "standard", "expedited")
 _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD: "objects"}
 
 
@@ -49,6 +54,8 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 @click.option(
     "--tier", "tiers", type=click.Choice([tier.value for tier in Tier]), multiple=True, help="Only this tier."
 )
+@click.option("--speed", type=click.Choice(_SPEEDS), help="How quickly archived objects are asked for.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
@@ -60,9 +67,11 @@ def restore_command(
     backup: str,
     mode: str,
     tiers: tuple[str, ...],
+    speed: str | None,
     timeout: float | None,
     store: StorageTier | None,
     *,
+    dry_run: bool,
     yes: bool,
     wait: bool,
     local: bool,
@@ -71,10 +80,15 @@ def restore_command(
 
     Everything is read back and proved before anything is written. --mode says what happens to records that the
     backup does not hold: `exact` removes them, `overlay` leaves them alone, `rehearse` writes nothing at all.
+
+    What lies in an archive class is thawed first: the plan says how many objects, how long it takes and what it costs,
+    and the restore waits, for days if it has to, without holding a worker.
     """
-    from strata.engine.restorer import tiers_to_restore
+    from strata.engine.restore_store import RestoreWish
+    from strata.model.thaw import ThawSpeed
     from strata.planning.backup import new_run_id
     from strata.settings import load_settings
+    from strata.sources.port import RestoreMode
     from strata.wiring import Wiring
 
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
@@ -82,36 +96,46 @@ def restore_command(
     wiring = Wiring(settings, tell=output.note)
     found = wiring.catalogue.resolve(backup, store=store)
     tell_unable(output, found, wiring.catalogue.silent_stores)
-    manifest = found.manifest
-    wanted = tiers_to_restore(manifest, tuple(dict.fromkeys(map(Tier, tiers))))
-    _show_plan(output, settings, manifest, mode, wanted, wiring.stores[found.store].url)
-    if mode != REHEARSE and not yes:
-        _ask(manifest)
-    run_id = new_run_id("restore", datetime.now(UTC))
+    wish = RestoreWish(
+        run_id=new_run_id("restore", datetime.now(UTC)),
+        reference=found.manifest.backup_id,
+        mode=RestoreMode(mode),
+        tiers=tuple(dict.fromkeys(map(Tier, tiers))),
+        storage_tier=found.store,
+        speed=ThawSpeed(speed) if speed else None,
+    )
+    plan = wiring.restore_stores.plan(wish, datetime.now(UTC))
+    _show_plan(output, settings, found.manifest, plan)
+    if dry_run:
+        output.document({**plan.model_dump(mode="json", exclude={"restore_id"}), "thaw": as_document(plan.thaw)})
+        return
+    if not yes and (mode != REHEARSE or plan.thaw):
+        _ask(found.manifest, plan.thaw)
+    wish = replace(wish, tiers=plan.tiers)
     if local:
-        _here(output, wiring.restoring(), found, run_id, mode, wanted)
+        _here(output, wiring.restoring(), wish)
     else:
-        _through_workers(output, wiring, found, run_id, mode, wanted, timeout if wait else None, wait=wait)
+        _through_workers(output, wiring, wish, timeout if wait else None, wait=wait)
 
 
-def _show_plan(
-    output: Output, settings: Settings, manifest: BackupMetadata, mode: str, tiers: tuple[Tier, ...], source: str
-) -> None:
+def _show_plan(output: Output, settings: Settings, manifest: BackupMetadata, plan: RestorePlan) -> None:
     """What will be done to what, before anything is; on stderr, so that it is seen with --json too."""
     rows = [
         ("backup", manifest.backup_id),
         ("made", f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago)"),
-        ("from", source),
-        ("mode", mode),
+        ("read from", plan.store_url),
+        ("mode", plan.mode),
     ]
     table = plain_table(
         "tier", "target", "records", "what happens to it", right=("records",), wrap=("what happens to it",)
     )
-    for tier in tiers:
-        effect = _EFFECTS[mode].format(what=_CONTENTS[tier])
+    for tier in plan.tiers:
+        effect = _EFFECTS[plan.mode].format(what=_CONTENTS[tier])
         table.add_row(tier.label, address(settings, tier), f"{manifest.content(tier).records:,}", effect)
     output.err.print(facts(rows))
     output.err.print(table)
+    if plan.thaw:
+        show_thaw(output, plan.thaw)
 
 
 def address(settings: Settings, tier: Tier) -> str:
@@ -133,45 +157,43 @@ def address(settings: Settings, tier: Tier) -> str:
     return place + where
 
 
-def _ask(manifest: BackupMetadata) -> None:
+def _ask(manifest: BackupMetadata, thaw: ThawPlan | None) -> None:
     if not sys.stdin.isatty():
         raise Refused("nobody can be asked here whether to restore", hint="Say --yes to do it unasked.")
-    if not click.confirm(f"Restore {manifest.backup_id}?", err=True):
+    if not click.confirm(f"{question(thaw) if thaw else 'Restore'} {manifest.backup_id}?", err=True):
         raise Refused("nothing was restored")
 
 
-def _here(output: Output, wiring: Wiring, found: Found, run_id: str, mode: str, tiers: tuple[Tier, ...]) -> None:
+def _here(output: Output, wiring: Wiring, wish: RestoreWish) -> None:
     from strata.cli.watching import here
     from strata.engine.local import restore_here
-    from strata.sources.port import RestoreMode
 
     manager = wiring.local_manager
 
     def work() -> Restored:
-        return restore_here(manager, found.manifest.backup_id, run_id, RestoreMode(mode), tiers, found.store)
+        return restore_here(
+            manager,
+            wish.reference,
+            wish.run_id,
+            wish.mode,
+            wish.tiers,
+            storage_tier=wish.storage_tier,
+            speed=wish.speed,
+        )
 
-    _show_done(output, run_id, mode, here(output, manager, run_id, f"Restore {run_id} (in this process)", work))
+    title = f"Restore {wish.run_id} (in this process)"
+    _show_done(output, wish.run_id, wish.mode.value, here(output, manager, wish.run_id, title, work))
 
 
-def _through_workers(
-    output: Output,
-    wiring: Wiring,
-    found: Found,
-    run_id: str,
-    mode: str,
-    tiers: tuple[Tier, ...],
-    timeout: float | None,
-    *,
-    wait: bool,
-) -> None:
+def _through_workers(output: Output, wiring: Wiring, wish: RestoreWish, timeout: float | None, *, wait: bool) -> None:
     from strata.cli.watching import follow
     from strata.engine.restorer import Restored
     from strata.model.run import Stage
     from tasks.enqueue import enqueue_restore
 
-    app = sender(wiring.settings)
+    app, run_id, mode = sender(wiring.settings), wish.run_id, wish.mode.value
     check_followable(wiring, run_id)
-    enqueue_restore(app, found.manifest.backup_id, run_id, mode, tiers, found.store)
+    enqueue_restore(app, wish.reference, run_id, mode, wish.tiers, store=wish.storage_tier, speed=wish.speed)
     if not wait:
         output.say(run_id)
         output.note("It was sent to the workers. See how it stands: strata runs")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from strata.cli.output import Output, age, common_options, local_time, plain_table, seconds
+from strata.cli.thawing import thaw_ends
 from strata.errors import BrokerUnavailable, KeyringError, SettingError
 from strata.model.run import RunState
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from strata.model.run import Run
     from strata.wiring import Wiring
 
-_STYLES: Final = {"RUNNING": "yellow", "DONE": "green", "FAILED": "red", "REFUSED": "magenta"}
+_STYLES: Final = {"RUNNING": "yellow", "WAITING": "cyan", "DONE": "green", "FAILED": "red", "REFUSED": "magenta"}
 
 
 @click.command("runs")
@@ -81,4 +82,4 @@ def _took(run: dict[str, Any], began: datetime) -> str:
 
 
 def _as_document(run: Run) -> dict[str, Any]:
-    return run.model_dump(mode="json", exclude={"plan", "fence"})
+    return {**run.model_dump(mode="json", exclude={"plan", "fence"}), "thaw_ends": thaw_ends(run)}

@@ -15,6 +15,7 @@ import click
 from strata.catalog.ledger import Ledger
 from strata.cli.output import Output, seconds
 from strata.cli.progress import Line, LineState, Sight, Watch
+from strata.cli.thawing import waits
 from strata.errors import BrokerUnavailable, RunFailed, StrataError
 from strata.model.run import Run, RunState
 
@@ -91,7 +92,7 @@ class LiveScreen:
 
 
 class PlainScreen:
-    """Writes a line when a stage ends."""
+    """Writes a line when a stage ends, and when a run begins to wait."""
 
     def __init__(self, output: Output, title: str) -> None:
         self._output, self._title = output, title
@@ -107,6 +108,9 @@ class PlainScreen:
         pass
 
     def show(self, sight: Sight | None) -> None:
+        if sight and (waiting := waits(sight.run)) and waiting not in self._seen:
+            self._seen.add(waiting)
+            self._output.note(f"{waiting[0].upper()}{waiting[1:]}.")
         for line in sight.lines() if sight else ():
             if line.state is LineState.DONE and line.name not in self._seen:
                 self._seen.add(line.name)

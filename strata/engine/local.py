@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -10,9 +11,11 @@ from strata.engine.copier import CopyMade
 from strata.engine.manager import BackupManager
 from strata.engine.parallel import in_parallel
 from strata.engine.restorer import Restored
+from strata.engine.thaw_runs import ThawRuns
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
+from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 from strata.sources.port import RestoreMode
 
@@ -52,12 +55,22 @@ def restore_here(
     run_id: str,
     mode: RestoreMode,
     tiers: tuple[Tier, ...],
-    store: StorageTier | None = None,
+    *,
+    storage_tier: StorageTier | None = None,
+    speed: ThawSpeed | None = None,
+    rest: Callable[[float], None] = time.sleep,
 ) -> Restored:
-    """A whole restore, stage by stage."""
-    plan = manager.start_restore(reference, run_id, mode, tiers, store)
+    """A whole restore, stage by stage; between the visits of a thaw it rests.
+
+    Cut short while it rests, it can be called again under another id: what was asked for is not asked for again.
+    """
+    plan = manager.start_restore(reference, run_id, mode, tiers, storage_tier, speed)
 
     def stages() -> None:
+        if plan.thaw:
+            thaws = ThawRuns(manager)
+            while (again := thaws.visit(run_id).again) is not None:
+                rest(again)
         manager.check(run_id)
         in_parallel(lambda tier: manager.apply(run_id, tier), plan.tiers, len(Tier))
 

@@ -27,7 +27,8 @@ from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder
-from strata.engine.restorer import Applied, BackupRestorer, Restored, tiers_to_restore
+from strata.engine.restore_store import RestoreStores, RestoreWish
+from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.errors import LeaseHeld, RunFailed, StrataError
@@ -35,6 +36,7 @@ from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.layer import Document
 from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage, StageRow
+from strata.model.thaw import ThawSpeed
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id
@@ -65,12 +67,14 @@ class BackupManager:
         keyring: Keyring,
         clock: Clock,
         options: BackupOptions,
+        restore_stores: RestoreStores | None = None,
     ) -> None:
-        self.runner, self.depots = runner, depots
+        self.runner, self.depots, self.clock = runner, depots, clock
+        self.restore_stores = restore_stores or RestoreStores(depots, {})
         self.planner = BackupPlanner(depots, keyring, clock, options)
         self._collector, self._copier = collector, Copier(depots, clock)
         self._failures = FailureLog(depots.nearest.store, keyring, clock)
-        self._spool, self._keyring, self._clock, self._options = spool, keyring, clock, options
+        self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
     def ledger(self) -> Ledger:
@@ -229,29 +233,27 @@ class BackupManager:
         run_id: str,
         mode: RestoreMode,
         tiers: tuple[Tier, ...],
-        store: StorageTier | None = None,
+        storage_tier: StorageTier | None = None,
+        speed: ThawSpeed | None = None,
     ) -> RestorePlan:
-        """Find the backup, take the lease (nothing is backed up half restored), and enter the run."""
-        known = self.ledger.run(run_id)
-        if known is not None:
+        """Find the backup, take the lease (nothing is backed up half restored), and enter the run.
+
+        Where something must be thawed first, at that speed or the usual one, the lease is taken after the thaw.
+        """
+        if (known := self.ledger.run(run_id)) is not None:
             return self._restore_plan_of(known)
         fence = None
         try:
-            depot, manifest = self.depots.find(reference, store)
-            plan = RestorePlan(
-                restore_id=run_id,
-                storage_tier=depot.tier,
-                store_url=depot.store.url,
-                backup_id=manifest.backup_id,
-                mode=mode.value,
-                created_at=self._clock.now(),
-                tiers=tiers_to_restore(manifest, tiers),
-            )
-            fence = self.lease.acquire(run_id, who())
+            wish = RestoreWish(run_id, reference, mode, tiers, storage_tier, speed)
+            plan = self.restore_stores.plan(wish, self.clock.now())
+            fence = None if plan.thaw else self.lease.acquire(run_id, who())
         except StrataError as error:
             self.refuse(run_id, RunKind.RESTORE, fence, error)
             raise
-        return self._restore_plan_of(self.begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence))
+        run = self.begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence)
+        if plan.thaw:
+            self.ledger.wait(run_id, 0, "a thaw that has not begun")
+        return self._restore_plan_of(run)
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""
@@ -260,14 +262,14 @@ class BackupManager:
     def check(self, run_id: str) -> Verified:
         """Prove the backup and the targets, before anything is written."""
         plan = self.restore_plan(run_id)
-        restorer = self._reading(plan)
+        restorer = self.restore_stores.read_by(plan).restorer
         return self.runner.run(run_id, Stage.CHECK, "", Verified, lambda attempt: restorer.check(plan, attempt))
 
     def apply(self, run_id: str, tier: Tier) -> Applied:
         """Write one tier back."""
         plan = self.restore_plan(run_id)
         self.result(run_id, Stage.CHECK, "")
-        restorer = self._reading(plan)
+        restorer = self.restore_stores.read_by(plan).restorer
         return self.runner.run(run_id, Stage.APPLY, tier, Applied, lambda attempt: restorer.apply(plan, tier, attempt))
 
     def finish(self, run_id: str) -> Restored:
@@ -283,9 +285,6 @@ class BackupManager:
         restored = self.runner.run(run_id, Stage.FINISH, "", Restored, work)
         self.close(run_id, RunState.DONE)
         return restored
-
-    def _reading(self, plan: RestorePlan) -> BackupRestorer:
-        return self.depots.planned(plan.restore_id, plan.storage_tier, plan.store_url).restorer
 
     # --- a copy ---------------------------------------------------------------------------------------------------
 
@@ -375,7 +374,7 @@ class BackupManager:
         return plan
 
     def _creator(self, plan: BackupPlan) -> BackupCreator:
-        return BackupCreator(self._spool, self.depot(plan).store, self._keyring, self._clock)
+        return BackupCreator(self._spool, self.depot(plan).store, self._keyring, self.clock)
 
     def _baselines(self, plan: BackupPlan) -> BaselineBuilder:
         depot = self.depot(plan)
@@ -442,7 +441,7 @@ class BackupManager:
         reason: str = "",
         code: str = "",
     ) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         self.ledger.create(
             Run(
                 run_id=run_id,

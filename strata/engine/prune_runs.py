@@ -25,7 +25,8 @@ class PruneRuns:
     @property
     def running(self) -> frozenset[str]:
         """The ids of runs that have not ended, and of the backups that they restore or copy."""
-        runs = [run for run in self.manager.ledger.runs(_KNOWN_RUNS) if not run.state.final]
+        ledger = self.manager.ledger
+        runs = [run for run in (*ledger.runs(_KNOWN_RUNS), *ledger.waiting()) if not run.state.final]
         used = {json.loads(run.plan).get("backup_id", "") for run in runs if run.plan}
         return frozenset({run.run_id for run in runs} | used - {""})
 

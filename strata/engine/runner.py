@@ -26,6 +26,14 @@ Result = TypeVar("Result", bound=Document)
 _REPORT_SECONDS: Final = 0.2
 
 
+class Waits(Exception):
+    """Nothing is wrong with a unit, but it has to wait: look again in so many seconds."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        super().__init__(why)
+        self.seconds, self.why = seconds, why
+
+
 class Watcher(Protocol):
     """Hears of progress besides the ledger; a task sends it on to Flower."""
 
@@ -96,12 +104,12 @@ class StageRunner:
             with self._kept_alive(attempt):
                 outcome = work(attempt)
                 attempt.check()
-        except Exception:
+        except Exception as error:
             # Another attempt may have finished meanwhile (and tidied what this one was reading).
             finished = self.ledger.result(run_id, stage, unit)
             if finished is not None:
                 return result.model_validate_json(finished)
-            self.ledger.release(taken)
+            self.ledger.release(taken, counted=not isinstance(error, Waits))
             raise
         counted = self.ledger.finish(taken, outcome.model_dump_json(), self._clock.monotonic() - began)
         return result.model_validate_json(counted)

@@ -55,12 +55,15 @@ class Upkeep:
     """The stores in which writers that died leave something."""
 
     def stalled(self) -> list[Run]:
-        """Runs to send again, each marked; one that was sent too often is ended as FAILED instead."""
-        again = []
-        for run in self.manager.ledger.runs(200):
+        """Runs to send again, each marked; one that was sent too often is ended as FAILED instead.
+
+        A run that waits is older than most: it is asked for by itself.
+        """
+        again, ledger = [], self.manager.ledger
+        for run in {run.run_id: run for run in (*ledger.runs(200), *ledger.waiting())}.values():
             if run.state.final:
                 continue
-            times = self.manager.ledger.mark_resent(run.run_id, STALLED_SECONDS * (1 + run.resent / 2))
+            times = ledger.mark_resent(run.run_id, STALLED_SECONDS * (1 + run.resent / 2))
             if times is not None and times > MAX_RESENT:
                 self.manager.abandon(run.run_id, f"no worker moved it on, though it was sent {MAX_RESENT} times again")
             elif times is not None:

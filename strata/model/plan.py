@@ -7,6 +7,7 @@ from datetime import datetime
 from strata.model.backup_type import BackupType
 from strata.model.layer import Document
 from strata.model.scope import EVERYTHING, Scope
+from strata.model.thaw import ThawPlan
 from strata.model.tier import StorageTier, Tier
 
 
@@ -79,6 +80,8 @@ class RestorePlan(Document):
     created_at: datetime
     tiers: tuple[Tier, ...]
     reasons: tuple[str, ...] = ()
+    thaw: ThawPlan | None = None
+    """What must be thawed first; None where everything can be read."""
 
 
 class Span(Document):

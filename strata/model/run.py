@@ -44,6 +44,7 @@ class Stage(StrEnum):
     STORE = "store"
     VERIFY = "verify"
     RECORD = "record"
+    THAW = "thaw"
     CHECK = "check"
     APPLY = "apply"
     FINISH = "finish"
@@ -72,6 +73,10 @@ class Run(Document):
     fence: int | None = None
     resent: int = 0
     """How often the sweeper has sent it again."""
+    wakes_at: datetime | None = None
+    """When it is looked at again, where it waits without holding a worker or the lease."""
+    waits_for: str = ""
+    """What it waits for, in words."""
 
 
 class StageRow(Document):

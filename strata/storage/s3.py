@@ -20,11 +20,20 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from strata.clock import Clock, SystemClock
-from strata.errors import ObjectExists, ObjectLocked, ObjectNotFound, StorageError, StoreFull, StoreUnavailable
+from strata.errors import (
+    ObjectExists,
+    ObjectFrozen,
+    ObjectLocked,
+    ObjectNotFound,
+    StorageError,
+    StoreFull,
+    StoreUnavailable,
+)
 from strata.s3client import ATTEMPTS, Fault, FaultKind, S3Access, Translated, location, make_client
 from strata.storage.port import Buffer, GatheringWriter, LockMode, ObjectInfo, ObjectWriter, checked_name, holds
 from strata.storage.s3_lock import BucketLock
 from strata.storage.s3_parts import LARGE_BYTES, PartsUpload, checksum, unfinished
+from strata.storage.thawing import S3Thaw
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -173,6 +182,10 @@ class S3Store:
                 count += 1
         return count
 
+    def thaw(self) -> S3Thaw:
+        """What makes frozen objects of this store readable."""
+        return S3Thaw(lambda: self._client, self._bucket, self._prefix, self._failed)
+
     @cached_property
     def _client(self) -> S3Client:
         return make_client(self._access, _CONNECTIONS + self._threads)
@@ -261,6 +274,11 @@ class S3Store:
     def _failed(self, name: str, fault: Fault) -> StorageError:
         if fault.kind is FaultKind.NO_OBJECT:
             return ObjectNotFound(f"{self.url} does not hold {name}", hint=fault.hint)
+        if fault.kind is FaultKind.ARCHIVED:
+            return ObjectFrozen(
+                f"{self.url} holds {name} in an archive class, where it cannot be read at once",
+                hint="Restore through a thaw: `strata restore ID --store archive`.",
+            )
         reason = "the bucket does not exist" if fault.kind is FaultKind.NO_BUCKET else fault.reason
         kind = _ERRORS.get(fault.kind, StorageError)
         return kind(f"{self.url} failed on {name}: {reason}", hint=fault.hint)

@@ -79,6 +79,19 @@ def test_a_run_that_nobody_moves_on_is_given_up(
     assert bench.lease.holder() is None
 
 
+def test_a_run_that_waits_is_sent_again_only_after_its_time(
+    bench: Workbench, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many runs came after it: before it is due it is left alone, then it is sent again."""
+    monkeypatch.setattr(module, "STALLED_SECONDS", 0)
+    bench.manager.start(BackupType.FULL, RUN)
+    bench.ledger.wait(RUN, 1000, "a thaw")
+    assert upkeep.stalled() == []
+    bench.ledger.wait(RUN, 0, "a thaw")
+    monkeypatch.setattr(bench.ledger, "runs", lambda _: [])  # it is older than all that are looked at
+    assert [run.run_id for run in upkeep.stalled()] == [RUN]
+
+
 def test_what_an_ended_run_left_is_swept(bench: Workbench, upkeep: Upkeep) -> None:
     """A run that was ended while its spool did not answer is tidied up later; a living one is not touched."""
     bench.manager.start(BackupType.FULL, RUN)

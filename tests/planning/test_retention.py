@@ -154,6 +154,17 @@ def test_a_jump_that_is_over_keeps_only_what_it_made() -> None:
     assert removed(RetentionService().decide(made, NOW)) == {"old"}
 
 
+def test_a_lying_backup_takes_no_place_in_a_rule() -> None:
+    """The last three are the three whose times are right."""
+    made = [
+        entry("old", age=days(400), generation=1),
+        entry("b", age=days(10), generation=2),
+        entry("jumped", age=days(300), generation=3),
+        entry("right", age=days(1), generation=4),
+    ]
+    assert removed(RetentionService(NO_DAYS, {BackupType.FULL: {"last": 3}}).decide(made, NOW)) == set()
+
+
 def test_pinning_the_one_that_was_ahead_frees_those_after_it() -> None:
     """A clock ahead in the past makes all later ones look wrong until somebody says which one is."""
     made = [

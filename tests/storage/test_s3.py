@@ -83,10 +83,10 @@ def test_an_archived_object_says_how_it_comes_back(moto_endpoint: str, moto_buck
     """Reading from an archive class fails for good, with the way out as its hint."""
     store = moto_store(moto_endpoint, f"s3://{moto_bucket}", "GLACIER")
     store.put("0.seg", [b"1"])
-    with pytest.raises(StorageError, match="InvalidObjectState") as caught:
+    with pytest.raises(StorageError, match="in an archive class") as caught:
         store.get("0.seg")
     assert not caught.value.retryable
-    assert "RestoreObject" in caught.value.hint
+    assert "through a thaw" in caught.value.hint
 
 
 def test_an_unknown_storage_class_is_refused_with_a_hint(moto_endpoint: str, moto_bucket: str) -> None:
