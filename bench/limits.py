@@ -15,6 +15,7 @@ LIMITS: Final[dict[str, float]] = {
     "day 2: second FULL / whole state, bytes": 1 / 10,
     "10,000 keys, direct / key by key, time": 0.01,
     "EMERGENCY beside a FULL, p50 s": 1.0,
+    "CLOUD store of 1 GB / boto3 put_object, time": 1 / 0.8,
     "comparison of two indexes, peak MB": 500,
     "worker process, peak MB": 350,
     "list of 10,000 backups, warm cache, s": 1.0,

@@ -77,6 +77,8 @@ class Fault:
     reason: str
     hint: str
     tries: int = 1
+    status: int = 0
+    """The HTTP status of the answer; 0 where there was none."""
 
 
 _BY_CODE: Final = {
@@ -257,7 +259,7 @@ def _answer_fault(error: ClientError) -> Fault:
     fallback = FaultKind.UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else FaultKind.REFUSED
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, fallback)
     shown = f"{code} (HTTP {status})" if re.fullmatch(r"[A-Za-z.]{3,60}", code) else f"HTTP {status}"
-    return Fault(kind, shown, _HINTS_BY_CODE.get(code, _HINTS[kind]), 1 + int(metadata.get("RetryAttempts", 0)))
+    return Fault(kind, shown, _HINTS_BY_CODE.get(code, _HINTS[kind]), 1 + int(metadata.get("RetryAttempts", 0)), status)
 
 
 def _local_fault(error: Exception) -> Fault:

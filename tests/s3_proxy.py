@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
@@ -29,17 +29,20 @@ class Spoil:
 
 Choose = Callable[[str, str], Spoil | None]
 """Says of a request, by method and path, how it is spoiled."""
+ChooseByHeaders = Callable[[str, str, Mapping[str, str]], Spoil | None]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     target = ""
     choose: Choose
+    choose_by_headers: ChooseByHeaders
 
     def handle_any(self) -> None:
         self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        spoil = type(self).choose(self.command, self.path) or Spoil()
+        by_headers = type(self).choose_by_headers(self.command, self.path, dict(self.headers.items()))
+        spoil = type(self).choose(self.command, self.path) or by_headers or Spoil()
         if spoil.until:
             spoil.until.wait()
         if spoil.status:
@@ -71,9 +74,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def spoiling_proxy(endpoint: str, choose: Choose) -> Iterator[str]:
-    """The endpoint of a proxy to `endpoint` that spoils what `choose` says."""
-    attributes = {"target": urlsplit(endpoint).netloc, "choose": staticmethod(choose)}
+def spoiling_proxy(
+    endpoint: str, choose: Choose = lambda *_: None, choose_by_headers: ChooseByHeaders = lambda *_: None
+) -> Iterator[str]:
+    """The endpoint of a proxy to `endpoint` that spoils what either of the two says."""
+    attributes = {
+        "target": urlsplit(endpoint).netloc,
+        "choose": staticmethod(choose),
+        "choose_by_headers": staticmethod(choose_by_headers),
+    }
     with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), attributes)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

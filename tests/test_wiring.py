@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from strata.catalog.lease import FileLease, RedisLease
-from strata.errors import BrokerUnavailable
+from strata.errors import BrokerUnavailable, SettingError, StoreNotMounted
+from strata.model.tier import StorageTier
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
+from strata.storage.append_only import AppendOnlyStore
+from strata.storage.port import LockMode
+from strata.storage.retrying import RetryingStore
+from strata.storage.s3 import S3Store
+from strata.storage.throttled import ThrottledStore
 from strata.testing import SettableClock
 from strata.wiring import Wiring
 from workers.local_stack.servers import RedisServer, free_port
@@ -47,3 +54,65 @@ def test_a_ledger_with_another_password_does_not_let_two_runs_go_on(
     wiring = with_result(settings, f"redis://:wrong@127.0.0.1:{redis_server.port}/0")
     with pytest.raises(BrokerUnavailable, match="the ledger \\(Redis\\) refuses: invalid username-password pair"):
         _ = wiring.local_manager
+
+
+def test_each_configured_store_is_made_in_order(settings: Settings, folder: Path) -> None:
+    """LOCAL, NETWORK, CLOUD, ARCHIVE, however they are written down; none at all is an error."""
+    places: dict[str, Any] = {
+        "archive_url": "s3://deep/x",
+        "cloud_url": "s3://near",
+        "network_url": (folder / "share").as_uri(),
+    }
+    wiring = Wiring(settings.model_copy(update=places))
+    assert list(wiring.stores) == list(StorageTier)
+    assert [store.url for store in wiring.stores.values()] == [
+        settings.local_url, places["network_url"], "s3://near", "s3://deep/x",
+    ]  # fmt: skip
+    with pytest.raises(SettingError, match="no store is configured"):
+        _ = Wiring(settings.model_copy(update={"local_url": None})).stores
+
+
+def test_a_store_is_asked_again_and_throttled_where_that_is_set(settings: Settings) -> None:
+    """A bandwidth stands behind the retries, so that each try is paid for; without one there is no throttle."""
+    cloud = {"cloud_url": "s3://near", "cloud_bandwidth": 1000}
+    stores = Wiring(settings.model_copy(update=cloud)).stores
+    local, near = stores[StorageTier.LOCAL], stores[StorageTier.CLOUD]
+    assert isinstance(local, RetryingStore)
+    assert not isinstance(local.inner, ThrottledStore)
+    assert isinstance(near, RetryingStore)
+    assert isinstance(near.inner, ThrottledStore)
+    assert isinstance(near.inner.inner, S3Store)
+
+
+def test_only_stores_that_are_to_lock_do(settings: Settings) -> None:
+    """A folder that is append-only, and a bucket whose lock has a mode; a tier without a URL is none."""
+    assert Wiring(settings).locking == {}
+    asked = {
+        "local_append_only": True,
+        "network_append_only": True,
+        "cloud_url": "s3://near",
+        "cloud_lock": "compliance",
+    }
+    locking = Wiring(Settings(**{**settings.model_dump(exclude_unset=True), **asked})).locking
+    assert {tier: one.mode for tier, one in locking.items()} == {
+        StorageTier.LOCAL: LockMode.GOVERNANCE,
+        StorageTier.CLOUD: LockMode.COMPLIANCE,
+    }
+    assert isinstance(locking[StorageTier.LOCAL].store, AppendOnlyStore)
+
+
+def test_archived_data_goes_into_a_glacier_class_unless_told_otherwise(settings: Settings) -> None:
+    """ARCHIVE without a class is GLACIER; CLOUD without one is the bucket's own."""
+    wiring = Wiring(settings.model_copy(update={"archive_url": "s3://deep", "cloud_url": "s3://near"}))
+    assert {tier: bucket.classed for tier, bucket in wiring.buckets.items()} == {
+        StorageTier.CLOUD: False,
+        StorageTier.ARCHIVE: True,
+    }
+
+
+def test_the_store_on_a_share_needs_the_share(settings: Settings, folder: Path) -> None:
+    """Made from the settings it refuses to work where the share was never set up."""
+    (folder / "share").mkdir()
+    wiring = Wiring(settings.model_copy(update={"network_url": (folder / "share").as_uri()}))
+    with pytest.raises(StoreNotMounted):
+        wiring.stores[StorageTier.NETWORK].put("one", [b"1"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from strata.model.tier import Tier
     from strata.wiring import Wiring
 
-UNSOUND: Final = 12
+UNSOUND: Final = 13
 """The exit code where a part does not work."""
 _STYLES: Final = {"safe": "green", "weaker": "yellow", "failed": "bold red"}
 
@@ -24,7 +24,7 @@ _STYLES: Final = {"safe": "green", "weaker": "yellow", "failed": "bold red"}
 def doctor_command(output: Output) -> int:
     """Try every store, the spool, the keyring, the ledger and the tiers, and say what is safe there.
 
-    What it writes lies below doctor/ in each store, and is removed again. Ends with 12 where a part does not work; a
+    What it writes lies below doctor/ in each store, and is removed again. Ends with 13 where a part does not work; a
     part that promises less than it might is shown, and is no failure.
     """
     from strata.engine.doctor import Verdict, examine

@@ -1,8 +1,9 @@
 """A store in an S3 bucket: CLOUD, or ARCHIVE with a storage class of its own.
 
 An object appears by one request with `If-None-Match: *`, a PUT or the completion of an upload in parts, so that of
-racing writers one wins. Services that do not know the condition (rclone's) overwrite; there a HEAD before each write
-refuses a name that is taken, but not one that is being taken at that moment. `strata doctor` tells which it is.
+racing writers one wins. Services that do not know the condition overwrite (rclone's), or refuse it and are asked
+without it from then on; there a HEAD before each write refuses a name that is taken, but not one that is being taken at
+that moment. `strata doctor` tells which it is.
 
 Only sealed data goes into the storage class: manifests, notes, layer documents and indexes are always in the bucket's
 own, hot one, so that an archive can be listed, planned on and priced without bringing anything back.
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from strata.clock import Clock, SystemClock
@@ -75,6 +77,7 @@ class S3Store:
         self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts)
         self._class: Any = {"StorageClass": storage_class} if storage_class else {}
         self._encrypted: Any = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        self._condition: Any = {"IfNoneMatch": "*"}
         self._threads, self._clock = threads, clock or SystemClock()
         self._uploads = threading.BoundedSemaphore(threads)
 
@@ -95,13 +98,12 @@ class S3Store:
         if self._is_there(name):
             raise ObjectExists(f"{self.url} already holds {name}")
         try:
-            with Translated(lambda fault: _Taken(fault.tries) if fault.kind in _TAKEN else self._failed(name, fault)):
-                if len(body) > LARGE_BYTES:
-                    self._put_in_parts(target, body)
-                else:
-                    self._put_at_once(target, body)
+            self._put_if_free(name, target, body)
         except _Taken as taken:
             self._settle_conflict(name, body, taken.tries)
+        except _Unconditional:
+            self._condition = {}
+            self._put_if_free(name, target, body)
 
     def begin(self, name: str) -> ObjectWriter:
         return GatheringWriter(self.put, checked_name(name))
@@ -208,15 +210,27 @@ class S3Store:
     def _stored_as(self, key: str) -> Any:
         return {**self._encrypted, **(self._class if key.endswith(_DATA) else {})}
 
+    def _put_if_free(self, name: str, target: Any, body: bytes) -> None:
+        put = self._put_in_parts if len(body) > LARGE_BYTES else self._put_at_once
+        with Translated(lambda fault: self._unmet(fault) or self._failed(name, fault)):
+            put(target, body)
+
+    def _unmet(self, fault: Fault) -> Exception | None:
+        """What became of the condition, where it is the condition that the service did not take."""
+        if fault.kind in _TAKEN:
+            return _Taken(fault.tries)
+        refused = fault.status == HTTPStatus.NOT_IMPLEMENTED and self._condition
+        return _Unconditional() if refused else None
+
     def _put_at_once(self, target: Any, body: bytes) -> None:
         with self._uploads:
             self._client.put_object(
-                **target, Body=body, IfNoneMatch="*", **self._stored_as(target["Key"]), **self._checksum(body)
+                **target, Body=body, **self._condition, **self._stored_as(target["Key"]), **self._checksum(body)
             )
 
     def _put_in_parts(self, target: Any, body: bytes) -> None:
         upload = PartsUpload(self._client, target, self._stored_as(target["Key"]), self._uploads, self._checksum)
-        upload.send(body, self._threads)
+        upload.send(body, self._threads, self._condition)
 
     def _checksum(self, body: bytes) -> Any:
         """What a bucket with Object Lock asks for, and what proves bytes that cannot be read back at once."""
@@ -276,6 +290,10 @@ class _Taken(Exception):
     def __init__(self, tries: int) -> None:
         super().__init__(tries)
         self.tries = tries
+
+
+class _Unconditional(Exception):
+    """The service refuses the condition, instead of passing it by."""
 
 
 class _Beyond(Exception):

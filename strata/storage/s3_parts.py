@@ -33,8 +33,8 @@ class PartsUpload:
         self._client, self._target, self._stored_as = client, target, stored_as
         self._uploads, self._checksum_of = uploads, checksum_of
 
-    def send(self, body: bytes, threads: int) -> None:
-        """Upload the body by up to `threads` threads, and make the object appear unless its name is taken."""
+    def send(self, body: bytes, threads: int, condition: Any) -> None:
+        """Upload the body by up to `threads` threads, and make the object appear where the condition holds."""
         upload: Any = {"UploadId": self._client.create_multipart_upload(**self._target, **self._stored_as)["UploadId"]}
         try:
             starts = range(0, len(body), PART_BYTES)
@@ -45,7 +45,7 @@ class PartsUpload:
                 finally:
                     pool.shutdown(wait=True, cancel_futures=True)
             self._client.complete_multipart_upload(
-                **self._target, **upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*"
+                **self._target, **upload, MultipartUpload={"Parts": parts}, **condition
             )
         except BaseException:
             from botocore.exceptions import BotoCoreError, ClientError

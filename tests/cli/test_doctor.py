@@ -73,21 +73,21 @@ def test_the_doctor_says_what_is_safe(places: Path, strata: Command) -> None:
     assert "GiB free of" in shown.out
 
 
-def test_what_does_not_work_ends_with_12(places: Path, monkeypatch: pytest.MonkeyPatch, strata: Command) -> None:
+def test_what_does_not_work_ends_with_13(places: Path, monkeypatch: pytest.MonkeyPatch, strata: Command) -> None:
     """Each part that fails says why, and hides no other; no secret is shown."""
     monkeypatch.setenv("STRATA_CLOUD_SECRET_ACCESS_KEY", "hunter2hunter2")
     monkeypatch.setenv("STRATA_RESULT_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
     monkeypatch.setenv("STRATA_HOT_URL", f"redis://:hunter2@127.0.0.1:{free_port()}/0")
     (places / "keyring.json").chmod(0o644)
     said = strata("doctor", "--json")
-    assert said.code == 12
+    assert said.code == 13
     assert verdicts(said.document) == {
         "LOCAL": "safe", "NETWORK": "failed", "CLOUD": "failed", "spool": "safe",
         "keyring": "failed", "ledger": "failed", "HOT": "failed",
     }  # fmt: skip
     assert "hunter2" not in said.out + said.err
     shown = strata("doctor")
-    assert shown.code == 12
+    assert shown.code == 13
     assert "hunter2" not in shown.out + shown.err
 
 
@@ -99,5 +99,5 @@ def test_the_doctor_reads_the_tiers(
     monkeypatch.setenv("STRATA_HOT_URL", hot_url)
     monkeypatch.setenv("STRATA_WARM_URL", warm_url)
     said = strata("doctor", "--json")
-    assert said.code == 12
+    assert said.code == 13
     assert {"HOT": "safe", "WARM": "failed"}.items() <= verdicts(said.document).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -305,3 +306,44 @@ def test_objects_are_encrypted_with_the_key_of_the_settings(strict_endpoint: str
     with pytest.raises(StorageError, match=r"KMS\.DisabledException") as caught:
         store.put("1.seg", [b"1"])
     assert caught.value.hint == "Enable the KMS key."
+
+
+@pytest.mark.parametrize("size", [10, 33 << 20])
+def test_a_service_that_refuses_the_condition_is_asked_without_it(
+    moto_endpoint: str, moto_bucket: str, size: int
+) -> None:
+    """One that answers If-None-Match by 501 is a store all the same; a taken name is refused by the look before."""
+    asked = list[bool]()
+
+    def choose(_: str, path: str, headers: Mapping[str, str]) -> Spoil | None:
+        asked.append("If-None-Match" in headers)
+        return Spoil(status=501, code="NotImplemented") if asked[-1] else None
+
+    with spoiling_proxy(moto_endpoint, choose_by_headers=choose) as endpoint:
+        store = moto_store(endpoint, f"s3://{moto_bucket}")
+        for name in ("0.pack", "1.pack"):
+            store.put(name, [bytes(size)])
+        with pytest.raises(ObjectExists):
+            store.put("1.pack", [b"other"])
+    assert asked.count(True) == 1
+    assert moto_store(moto_endpoint, f"s3://{moto_bucket}").size("1.pack") == size
+
+
+def test_one_of_racing_writers_of_a_large_object_wins(strict_endpoint: str) -> None:
+    """The condition holds for the completion of an upload in parts; the loser leaves no parts."""
+    store = new_store(strict_endpoint)
+    bodies = [bytes([number]) * (33 << 20) for number in range(3)]
+
+    def won(body: bytes) -> bool:
+        try:
+            store.put("0.pack", [body])
+        except ObjectExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(won, bodies))
+    assert outcomes.count(True) == 1
+    assert store.get("0.pack") == bodies[outcomes.index(True)]
+    client = make_client(S3Access(strict_endpoint, "test", "test"), 1)
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=store.url.split("/")[2])
