@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final, Self
 
 import psycopg
@@ -25,13 +25,14 @@ _LOOK_UP_SECONDS: Final = 0.2
 
 
 class RangeReaders:
-    """Threads that read jobs on connections of their own and hand over what they read through a bounded queue.
+    """Threads that read jobs, each on its own connection, and hand over what they read through a bounded queue.
 
-    Memory: the queue holds two batches a thread, and a thread one more as rows and one as a buffer. Leaving the
-    context stops the threads and closes their connections, whether or not everything was read.
+    The first reads on the connection that exported the snapshot, which saves a small backup the opening of a second
+    one; that one stays open, unless the reading is given up. Memory: the queue holds two batches a thread, and a thread
+    one more as rows and one as a buffer. Leaving the context stops the threads, whether or not everything was read.
     """
 
-    def __init__(self, server: Server, snapshot: str, jobs: Sequence[Job], parallel: int) -> None:
+    def __init__(self, server: Server, exporter: Connection, snapshot: str, jobs: Sequence[Job], parallel: int) -> None:
         self._server = server
         self._snapshot = snapshot
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -42,7 +43,12 @@ class RangeReaders:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
-        self._threads = [threading.Thread(target=self._work, name=f"warm-read-{n}") for n in range(count)]
+        openings: list[AbstractContextManager[Connection]] = [self._watched(exporter)]
+        openings += [self._opened() for _ in range(1, count)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(opening,), name=f"warm-read-{n}")
+            for n, opening in enumerate(openings)
+        ]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -69,9 +75,10 @@ class RangeReaders:
             else:
                 yield item
 
-    def _work(self) -> None:
+    def _work(self, opening: AbstractContextManager[Connection]) -> None:
         try:
-            self._read_jobs()
+            with opening as connection:
+                self._read_jobs(connection)
             self._hand_over(None)
         except _Stopped:
             return
@@ -79,26 +86,39 @@ class RangeReaders:
             with suppress(_Stopped):
                 self._hand_over(error)
 
-    def _read_jobs(self) -> None:
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """A connection of its own that sees the snapshot."""
         connection = self._server.connect()
+        try:
+            with self._watched(connection):
+                self._open_snapshot(connection)
+                yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _watched(self, connection: Connection) -> Iterator[Connection]:
+        """A connection that is hung up when nobody wants the rest of the stream."""
         with self._lock:
             self._connections.add(connection)
         try:
-            if self._stop.is_set():  # stopped while connecting, when there was nothing to hang up yet
+            if self._stop.is_set():  # stopped before there was anything to hang up
                 raise _Stopped
-            self._open_snapshot(connection)
-            while True:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    return
-                with self._server.speaking(f"reading table {job.table.name}"):
-                    for one in job.passes():
-                        self._read(connection, one)
+            yield connection
         finally:
             with self._lock:
                 self._connections.discard(connection)
-            connection.close()
+
+    def _read_jobs(self, connection: Connection) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            with self._server.speaking(f"reading table {job.table.name}"):
+                for one in job.passes():
+                    self._read(connection, one)
 
     def _open_snapshot(self, connection: Connection) -> None:
         with self._server.speaking("opening its snapshot"):

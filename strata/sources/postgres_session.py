@@ -59,7 +59,7 @@ class PostgresSession:
         tables = self._cut_tables()
         since = watermark(baseline, self._position, self._continuity) if baseline is not None else None
         jobs = jobs_for(tables, scope, self._connection.info.server_version, since)
-        with RangeReaders(self._server, self._snapshot, jobs, self._parallel) as readers:
+        with RangeReaders(self._server, self._connection, self._snapshot, jobs, self._parallel) as readers:
             yield from readers.items()
         # The locks went with this connection if it died; a table truncated since would have read as empty.
         with self._server.speaking("reading its tables"):

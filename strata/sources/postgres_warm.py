@@ -17,7 +17,7 @@ from strata.sources.postgres_table import Description
 from strata.sources.postgres_write import PostgresApplication, restoring
 
 READERS: Final = 2
-"""Connections that read at the same time, besides the one that holds the snapshot."""
+"""Connections that read at the same time, the one that holds the snapshot among them."""
 
 
 class PostgresWarm:
