@@ -22,7 +22,7 @@ from strata.clock import Clock
 from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
-from strata.engine.depot import Depot, Depots
+from strata.engine.depot import Depot, Depots, Locking
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
@@ -37,7 +37,7 @@ from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
@@ -75,7 +75,7 @@ class Wiring(StoreWiring):
         """Every store with the parts that work on it."""
         return Depots(
             {
-                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock)
+                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock, self._lock_of(tier))
                 for tier, store in self.stores.items()
             },
             self.catalogue,
@@ -269,6 +269,10 @@ class Wiring(StoreWiring):
             options,
             self.restore_stores,
         )
+
+    def _lock_of(self, tier: StorageTier) -> Locking | None:
+        found = self.locking.get(tier)
+        return Locking(found.store, found.mode, self.retention.days) if found else None
 
     @cached_property
     def _flag(self) -> RedisFlag | None:

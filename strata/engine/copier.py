@@ -19,7 +19,7 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.parallel import in_parallel
 from strata.engine.runner import Attempt
 from strata.engine.survey import survey_presence
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, SettingError, StoreUnavailable
+from strata.errors import IntegrityError, ObjectExists, ObjectFrozen, ObjectNotFound, SettingError, StoreUnavailable
 from strata.model.layer import Document, Layer, LayerRef, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.plan import CopyPart, CopyPlan, Span
@@ -38,7 +38,7 @@ class Copied(Document):
     objects: int
     bytes: int
     read_back: bool = True
-    """Whether every object was read back from the target and compared; an archive's cannot be, at once."""
+    """Whether every object was read back from the target and compared; one that is frozen there cannot be."""
 
 
 class CopyMade(Document):
@@ -118,7 +118,11 @@ class Copier:
             )
         for ref in _refs(manifest):
             _same(layer_document_name(ref.layer_id), here.store, there.store)
+        if there.locker:
+            there.locker.lock_layers(manifest.backup_type, manifest.created_at, layers)
         _same(manifest_name(plan.backup_id), here.store, there.store)
+        if there.locker:
+            there.locker.lock_manifest(manifest)
         there.metadata.load(plan.backup_id)
         body = {"from": plan.source.value, "read_back": all(part.read_back for part in copied)}
         there.book.add(NoteKind.COPIED, plan.backup_id, self.clock.now(), body)
@@ -148,9 +152,11 @@ def _bring(stored: StoredObject, source: ObjectStore, target: Depot) -> bool:
         )
     with suppress(ObjectExists):  # by another copy, or by this one before it was cut short
         target.store.put(stored.name, [data])
-    if target.tier is StorageTier.ARCHIVE:
+    try:
+        found = target.store.get(stored.name)
+    except ObjectFrozen:
         return False
-    if blake3(target.store.get(stored.name)).hexdigest() != stored.digest:
+    if blake3(found).hexdigest() != stored.digest:
         raise IntegrityError(f"{stored.name} in {target.store.url} is not what was just copied there")
     return True
 

@@ -5,7 +5,7 @@ Every depot is whole in itself: a manifest in it names only layers that lie in i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from strata.catalog.catalogue import Catalogue
@@ -14,13 +14,24 @@ from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook
 from strata.clock import Clock
 from strata.engine.damage import DamageNotes
+from strata.engine.locker import Locker
 from strata.engine.restorer import BackupRestorer
 from strata.errors import SettingError
+from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import Keyring
 from strata.sources.port import StateSource
-from strata.storage.port import ObjectStore
+from strata.storage.port import LockingStore, LockMode, ObjectStore
+
+
+@dataclass(frozen=True)
+class Locking:
+    """How a store locks: by which verbs, who may still remove, and for how many days a type of backup is kept."""
+
+    store: LockingStore
+    mode: LockMode
+    days: Callable[[BackupType], int]
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class Depot:
     book: NoteBook
     notes: DamageNotes
     restorer: BackupRestorer
+    locker: Locker | None = None
+    """What locks its objects, where it is to."""
 
     @classmethod
     def of(
@@ -43,17 +56,19 @@ class Depot:
         sources: Mapping[Tier, StateSource],
         keyring: Keyring,
         clock: Clock,
+        locking: Locking | None = None,
     ) -> Depot:
-        """The depot of a store."""
-        metadata = BackupMetadataManager(store, keyring)
+        """The depot of a store, which locks what it holds where `locking` says how."""
+        book, metadata = NoteBook(store, keyring), BackupMetadataManager(store, keyring)
         return cls(
             tier,
             store,
             metadata,
             LayerCatalog(store),
-            NoteBook(store, keyring),
+            book,
             DamageNotes(metadata, clock),
             BackupRestorer(store, metadata, sources, keyring),
+            Locker(locking.store, locking.mode, locking.days, book, clock) if locking else None,
         )
 
 

@@ -41,6 +41,10 @@ class Recorder:
     def commit(self, collected: Sequence[Collected], seconds: Mapping[str, float], attempt: Attempt) -> None:
         """Write the layers' documents, then the manifest: now the backup exists."""
         written = self._save_layers()
+        locker = self.depot.locker
+        if locker:
+            needed = [self._loaded(ref) for ref in (*self._inherited(), *written)]
+            locker.lock_layers(self.plan.backup_type, self.plan.created_at, needed)
         stacked = {ref.layer_id for tier in self.merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
         borrowed = [ref for ref in self._inherited() if ref.layer_id not in stacked]
         manifest = self.creator.manifest(self.plan, collected, self.merged, written, borrowed, seconds)
@@ -49,6 +53,8 @@ class Recorder:
             self.depot.metadata.save(manifest)
         except ObjectExists:
             self.depot.metadata.load(self.plan.backup_id)  # an earlier attempt wrote it, and died before it said so
+        if locker:
+            locker.lock_manifest(manifest)
 
     def _reload(self, ref: LayerRef) -> Layer:
         try:
