@@ -1,0 +1,201 @@
+"""Four stores behind real workers: backups go where they are placed, are copied there, and are removed in time."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strata.engine.local import restore_here
+from strata.model.backup_type import BackupType
+from strata.model.run import Run, RunKind, RunState
+from strata.model.tier import StorageTier
+from strata.planning.backup import new_run_id
+from strata.sources.port import RestoreMode
+from strata.wiring import Wiring
+from tests.glacier import Glacier
+from tests.pipeline.conftest import Pipeline
+from tests.pipeline.state import Life, Tiers
+from workers.configuration import make_app
+from workers.local_stack.demo import bot_of, create_table
+from workers.local_stack.stack import LocalStack
+from workers.queues import CONTROL
+
+pytestmark = pytest.mark.timeout(400)
+
+LOCAL, NETWORK, CLOUD, ARCHIVE = StorageTier
+
+
+@pytest.fixture(scope="module")
+def glacier(moto_endpoint: str) -> Glacier:
+    """The buckets of CLOUD and ARCHIVE."""
+    glacier = Glacier(moto_endpoint, "tiers-archive")
+    glacier.client.create_bucket(Bucket=glacier.bucket)
+    glacier.client.create_bucket(Bucket="tiers-cloud")
+    return glacier
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, glacier: Glacier) -> Iterator[LocalStack]:
+    """Servers and workers with a store of each kind."""
+    folder = tmp_path_factory.mktemp("tiers")
+    stack = LocalStack(folder / "stack")
+    stack.layout.make()
+    access = {"endpoint": glacier.endpoint, "region": "us-east-1", "access_key_id": "a", "secret_access_key": "b"}
+    stack.layout.write_settings(
+        {
+            "network_url": (folder / "share").as_uri(),
+            "cloud_url": "s3://tiers-cloud/strata",
+            "archive_url": f"s3://{glacier.bucket}/strata",
+            "cache_folder": str(folder / "cache"),
+            "prune_grace_hours": 1,
+            **{f"{tier}_{name}": value for tier in ("cloud", "archive") for name, value in access.items()},
+        }
+    )
+    stack.up(beat=False, flower=False)
+    yield stack
+    stack.down()
+
+
+@pytest.fixture
+def pipeline(stack: LocalStack) -> Iterator[Pipeline]:
+    """The stack with empty tiers and empty stores, the share set up."""
+    settings = stack.settings()
+    wiring, tiers = Wiring(settings), Tiers(bot_of(settings))
+    tiers.wipe()
+    create_table(settings)
+    pipeline = Pipeline(stack, wiring, make_app(settings), tiers.bot, tiers, Wiring(settings))
+    share = Path(str(settings.network_url).removeprefix("file://"))
+    share.mkdir(exist_ok=True)
+    if not (share / "strata-store.json").exists():
+        assert pipeline.strata("stores", "init", "network", "--any-folder").returncode == 0
+    yield pipeline
+    for depot in wiring.depots:
+        for name in [info.name for info in depot.store.list() if "/" in info.name]:
+            depot.store.delete(name)
+    tiers.wipe()
+    tiers.close()
+
+
+def held(pipeline: Pipeline) -> dict[str, set[StorageTier]]:
+    """The stores that hold each backup."""
+    entries = Wiring(pipeline.wiring.settings).depots
+    return {
+        backup_id: {depot.tier for depot in entries if backup_id in ids(depot.tier, pipeline)}
+        for backup_id in set().union(*(ids(depot.tier, pipeline) for depot in entries))
+    }
+
+
+def ids(tier: StorageTier, pipeline: Pipeline) -> set[str]:
+    """The backups that a store holds."""
+    listed = pipeline.wiring.depots.of(tier).store.list("manifests/")
+    return {info.name.removeprefix("manifests/").removesuffix(".json") for info in listed}
+
+
+def ended(pipeline: Pipeline, kind: RunKind) -> list[Run]:
+    """The runs of a kind that have ended."""
+    return [run for run in pipeline.wiring.ledger.runs(100) if run.kind is kind and run.state.final]
+
+
+def made(pipeline: Pipeline, kind: BackupType) -> str:
+    """A backup through the workers."""
+    run = pipeline.wait(pipeline.backup(kind=kind))
+    assert run.state is RunState.DONE, run.reason
+    return run.run_id
+
+
+def test_backups_go_where_they_are_placed_and_restore_from_every_store(pipeline: Pipeline) -> None:
+    """FULL to NETWORK and CLOUD, INCREMENTAL to LOCAL, EMERGENCY to LOCAL and ARCHIVE; each brings its state back."""
+    life = Life(pipeline.tiers, random.Random(1))
+    life.go_on(60)
+    life.settle()
+    state = pipeline.tiers.read()
+    full, incremental = made(pipeline, BackupType.FULL), made(pipeline, BackupType.INCREMENTAL)
+    emergency = made(pipeline, BackupType.EMERGENCY)
+    wanted = {full: {NETWORK, CLOUD}, incremental: {LOCAL}, emergency: {LOCAL, ARCHIVE}}
+    pipeline.until(lambda: held(pipeline) == wanted, f"{held(pipeline)} is not {wanted}")
+    life.go_on(30)
+    for tier in (NETWORK, CLOUD):
+        restore_here(
+            pipeline.here.local_manager,
+            full,
+            new_run_id("restore", pipeline.here.clock.now()),
+            RestoreMode.EXACT,
+            (),
+            storage_tier=tier,
+        )
+        pipeline.holds(state, tier)
+        life.go_on(10)
+    pipeline.restored(incremental)
+    pipeline.holds(state, "incremental")
+
+
+def test_a_copy_outlives_the_workers_that_make_it(pipeline: Pipeline) -> None:
+    """All workers die while the copy is made; it is made all the same, by the tasks that beat runs."""
+    life = Life(pipeline.tiers, random.Random(2))
+    life.go_on(60)
+    life.settle()
+    run = pipeline.wait(pipeline.backup())
+    pipeline.kill_workers()
+    assert run.state is RunState.DONE
+
+    def there() -> bool:
+        if run.run_id in ids(CLOUD, pipeline):
+            return True
+        for task in ("resend_stalled", "copy_missing"):
+            pipeline.app.send_task(f"tasks.upkeep.{task}", queue=CONTROL, ignore_result=True)
+        return False
+
+    pipeline.until(there, "the copy was not made", 120)
+    depot = pipeline.wiring.depots.of(CLOUD)
+    manifest = depot.metadata.load(run.run_id)
+    depot.restorer.verify(manifest, tuple(c.tier for c in manifest.tiers if c.included), lambda _: None)
+
+
+def test_a_store_that_is_down_costs_its_copy_only(pipeline: Pipeline) -> None:
+    """The share is gone: a FULL, which is made there, fails by name; the EMERGENCY and the INCREMENTAL are made."""
+    life = Life(pipeline.tiers, random.Random(3))
+    life.go_on(30)
+    life.settle()
+    share = Path(str(pipeline.wiring.settings.network_url).removeprefix("file://"))
+    away = share.with_name("away")
+    share.rename(away)
+    try:
+        run = pipeline.wait(pipeline.backup())
+        assert run.state is not RunState.DONE
+        assert "not mounted" in run.reason or "share" in run.reason
+        incremental = made(pipeline, BackupType.INCREMENTAL)
+        assert incremental in ids(LOCAL, pipeline)
+    finally:
+        away.rename(share)
+    assert made(pipeline, BackupType.FULL) in ids(NETWORK, pipeline)
+
+
+def test_a_prune_through_the_workers(pipeline: Pipeline) -> None:
+    """Enqueued as beat does it, it marks nothing that is young, ends DONE, and says so."""
+    made(pipeline, BackupType.FULL)
+    before = len(ended(pipeline, RunKind.PRUNE))
+    pipeline.app.send_task("tasks.upkeep.prune", queue=CONTROL, ignore_result=True)
+    pipeline.until(lambda: len(ended(pipeline, RunKind.PRUNE)) > before, "the prune did not end")
+    assert ended(pipeline, RunKind.PRUNE)[0].state is RunState.DONE, ended(pipeline, RunKind.PRUNE)[0].reason
+    said = pipeline.strata("prune", "--yes", "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["marks"]["marked"] == []
+    assert pipeline.strata("prune", "--dry-run", "--all").returncode == 0
+
+
+def test_the_status_says_what_is_missing(pipeline: Pipeline) -> None:
+    """Without backups it says so by its exit code; with them every promise but the lock's holds."""
+    said = pipeline.strata("status", "--json")
+    assert said.returncode == 12
+    assert not json.loads(said.stdout)["holds"]
+    full = made(pipeline, BackupType.FULL)
+    pipeline.until(lambda: full in ids(CLOUD, pipeline), "the copy was not made")
+    said = pipeline.strata("status", "--json")
+    lines = {line["rule"]: line for line in json.loads(said.stdout)["lines"]}
+    assert said.returncode == 0, said.stderr
+    assert lines["full every 24 h"]["holds"]
+    assert not lines["1 immutable"]["possible"]
