@@ -12,11 +12,15 @@ import psycopg
 import pytest
 import redis
 from botocore.config import Config
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from workers.local_stack.servers import PostgresServer, RedisServer, S3Server, start_postgres, start_redis, start_s3
 
 _numbers = itertools.count(1)
+
+settings.register_profile("strata", deadline=None)  # how quick a machine is says nothing of what is right
+settings.load_profile("strata")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

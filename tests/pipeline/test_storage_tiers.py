@@ -118,6 +118,7 @@ def test_backups_go_where_they_are_placed_and_restore_from_every_store(pipeline:
     wanted = {full: {NETWORK, CLOUD}, incremental: {LOCAL}, emergency: {LOCAL, ARCHIVE}}
     pipeline.until(lambda: held(pipeline) == wanted, f"{held(pipeline)} is not {wanted}")
     life.go_on(30)
+    life.settle()
     for tier in (NETWORK, CLOUD):
         restore_here(
             pipeline.here.local_manager,
@@ -129,6 +130,7 @@ def test_backups_go_where_they_are_placed_and_restore_from_every_store(pipeline:
         )
         pipeline.holds(state, tier)
         life.go_on(10)
+        life.settle()
     pipeline.restored(incremental)
     pipeline.holds(state, "incremental")
 

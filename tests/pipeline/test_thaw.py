@@ -138,10 +138,14 @@ def test_a_waiting_restore_holds_no_worker_and_comes_again_by_itself(archived: A
         active = pipeline.app.control.inspect(timeout=2).active()
         assert active
         assert not any(active.values())
-        said = pipeline.strata("runs")
-        assert "WAITING" in said.stdout, said
-        assert "waits for a thaw: " in said.stdout
-        assert "until about" in said.stdout
+
+        def told() -> str:
+            said = pipeline.strata("runs").stdout
+            return said if "WAITING" in said else ""  # not while it looks
+
+        said = pipeline.until(told, "the runs do not show it waiting")
+        assert "waits for a thaw: " in said
+        assert "until about" in said
         pipeline.made()
 
         def looked_thrice() -> bool:
