@@ -6,44 +6,74 @@ import json
 import random
 import secrets
 import time
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from bench import data
 from bench.key_by_key import StateManager
 from bench.limits import Section
-from bench.peers import timed
+from bench.link import ROUND_TRIP_SECONDS, linked
 from bench.stack import Bench
 from strata.engine.manager import BackupManager
 from strata.engine.parallel import in_parallel
 from strata.model.backup_type import BackupType
 from strata.model.tier import Tier
+from strata.settings import Settings
+from strata.wiring import Wiring
 
 _SIZES: Final = (100, 1_000, 10_000)
 _TURNS: Final = 3
+_LINK: Final = f"over a link of {ROUND_TRIP_SECONDS * 1000:g} ms"
+_HERE: Final = "10,000 keys on one machine, direct / key by key"
+_OVER: Final = "10,000 keys over a link, direct / key by key"
 
 
 def direct(bench: Bench) -> Section:
-    """Each size of state read both ways, by turns, best of three."""
-    manager, found = bench.wiring.local_manager, dict[int, dict[str, float]]()
-    for keys in _SIZES:
-        _write(bench, keys)
-        with StateManager(bench) as state:
-            if len(state.collect()) != keys or _collect(manager)[1] != keys:
-                raise SystemExit(f"of {keys:,} keys not all were read")
-            turns = [(timed(state.collect), _collect(manager)[0]) for _ in range(_TURNS)]
-        slow, quick = (min(seconds) for seconds in zip(*turns, strict=True))
-        found[keys] = {"key_by_key": slow, "direct": quick}
-    largest = found[_SIZES[-1]]
-    said = [
-        f"{keys:6,} keys: direct {one['direct'] * 1000:,.0f} ms, key by key {one['key_by_key'] * 1000:,.0f} ms, "
-        f"{1 - one['direct'] / one['key_by_key']:.1%} less"
-        for keys, one in found.items()
-    ]
+    """Each size of state read both ways, by turns: on this machine, best of three, and over a link, once."""
+    here, over = dict[int, Read](), dict[int, Read]()
+    with linked(bench.settings) as settings:
+        far = Wiring(settings, clock=bench.wiring.clock)
+        for keys in _SIZES:
+            _write(bench, keys)
+            turns = [_read_both(bench.settings, bench.wiring.local_manager, keys) for _ in range(_TURNS)]
+            here[keys] = Read(min(one.key_by_key for one in turns), min(one.direct for one in turns))
+            _collect(far.local_manager)
+            over[keys] = _read_both(settings, far.local_manager, keys)
+    places = ("here", here), (_LINK, over)
+    said = [f"{keys:6,} keys, {where}: {found[keys]}" for keys in _SIZES for where, found in places]
     return Section(
-        {"10,000 keys, direct / key by key, time": largest["direct"] / largest["key_by_key"]},
-        {"seconds": {str(keys): one for keys, one in found.items()}},
+        {_HERE: here[_SIZES[-1]].ratio, _OVER: over[_SIZES[-1]].ratio},
+        {"seconds": {str(keys): [asdict(here[keys]), asdict(over[keys])] for keys in _SIZES}},
         said,
     )
+
+
+@dataclass(frozen=True)
+class Read:
+    """Seconds of reading the same state both ways."""
+
+    key_by_key: float
+    direct: float
+
+    @property
+    def ratio(self) -> float:
+        """Direct in units of key by key."""
+        return self.direct / self.key_by_key
+
+    def __str__(self) -> str:
+        direct, slow = self.direct * 1000, self.key_by_key * 1000
+        return f"direct {direct:,.0f} ms, key by key {slow:,.0f} ms, {1 - self.ratio:.1%} less"
+
+
+def _read_both(settings: Settings, manager: BackupManager, keys: int) -> Read:
+    with StateManager(settings) as state:
+        began = time.perf_counter()
+        found = len(state.collect())
+        slow = time.perf_counter() - began
+    quick, records = _collect(manager)
+    if found != keys or records != keys:
+        raise SystemExit(f"of {keys:,} keys not all were read")
+    return Read(slow, quick)
 
 
 def shares(keys: int) -> tuple[int, int, int]:

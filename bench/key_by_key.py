@@ -22,7 +22,8 @@ import psycopg
 import redis
 from botocore.exceptions import ClientError
 
-from bench.stack import Bench
+from strata.settings import Settings
+from workers.local_stack.demo import bot_of
 
 _PATTERNS: Final = ("*",)
 """All of the state that bench/direct.py writes, once; Bot V2 asks for seven patterns, position:* to strategy:*."""
@@ -31,10 +32,12 @@ _PATTERNS: Final = ("*",)
 class StateManager:
     """`get_keys_by_pattern`, then `get_state` for each key."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._hot = redis.Redis.from_url(bench.hot_url, decode_responses=True)
-        self._warm = psycopg.connect(bench.warm_url)
-        self._s3, self._bucket, self._prefix = bench.bot.s3, bench.bot.bucket, bench.bot.prefix
+    def __init__(self, settings: Settings) -> None:
+        assert settings.hot_url
+        bot = bot_of(settings)
+        self._hot = redis.Redis.from_url(settings.hot_url.get_secret_value(), decode_responses=True)
+        self._warm = psycopg.connect(bot.warm_url)
+        self._s3, self._bucket, self._prefix = bot.s3, bot.bucket, bot.prefix
 
     def __enter__(self) -> Self:
         return self

@@ -73,7 +73,7 @@ class Settings(StoreSettings, ThawSettings):
     warm_tables: Annotated[tuple[str, ...], NoDecode] = Field(
         ("state_warm",), description="Tables of WARM, by comma: `table`, `schema.table`, globs; `*` is every table."
     )
-    warm_parallel: int = Field(2, ge=1, le=16, description="Connections that read WARM at the same time.")
+    warm_parallel: int = Field(3, ge=1, le=16, description="Connections that read WARM at the same time.")
     cold_url: str | None = Field(None, description="COLD: s3://bucket/prefix.")
     cold_endpoint: str | None = Field(None, description="URL of COLD's S3 server; AWS where it is not set.")
     cold_region: str | None = Field(None, description="Region of COLD's bucket.")
@@ -165,7 +165,7 @@ class Settings(StoreSettings, ThawSettings):
         1, ge=1, le=19, description="Level of compression; 1 is both faster and smaller than 3 on state like this."
     )
     segment_bytes: int = Field(
-        32 << 20, ge=1 << 20, le=256 << 20, description="Raw bytes of a segment, which a worker holds in memory."
+        16 << 20, ge=1 << 20, le=256 << 20, description="Raw bytes of a segment, which a worker holds in memory."
     )
     stage_seconds: int = Field(3600, ge=60, description="A stage that works longer is stopped and its run fails.")
     stack_folder: Path = Field(Path(".strata"), description="Where `strata stack` keeps its servers' data.")

@@ -45,7 +45,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     assert settings.hot_url is None
     assert settings.warm_tables == ("state_warm",)
     assert settings.keyring_file == Path.home() / ".config/strata/keyring.json"
-    assert (settings.zstd_level, settings.segment_bytes) == (1, 32 << 20)
+    assert (settings.zstd_level, settings.segment_bytes) == (1, 16 << 20)
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

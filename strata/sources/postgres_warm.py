@@ -16,7 +16,7 @@ from strata.sources.postgres_session import PostgresSession
 from strata.sources.postgres_table import Description
 from strata.sources.postgres_write import PostgresApplication, restoring
 
-READERS: Final = 2
+READERS: Final = 3
 """Connections that read at the same time, the one that holds the snapshot among them."""
 
 
