@@ -10,9 +10,9 @@ from typing import Any, Final
 from bench.limits import Section
 from bench.peers import timed
 from strata.clock import SystemClock
-from strata.configured_stores import ConfiguredStores
 from strata.model.tier import StorageTier
 from strata.settings import Settings
+from strata.transport import TransportService
 
 SEGMENTS: Final = 32
 SEGMENT_BYTES: Final = 32 << 20
@@ -24,7 +24,7 @@ def upload(settings: Settings, s3: Any, bucket: str) -> Section:
     """1 GB in segments put both ways by four threads, by turns, best of three; CLOUD is made as the wiring makes it."""
     body = secrets.token_bytes(SEGMENT_BYTES)
     cloud = {f"cloud_{name}": getattr(settings, f"cold_{name}") for name in _ACCESS}
-    configured = ConfiguredStores(
+    configured = TransportService(
         settings.model_copy(update={**cloud, "cloud_url": f"s3://{bucket}/upload", "store_threads": THREADS}),
         SystemClock(),
     )

@@ -67,6 +67,9 @@ class StoreSettings(BaseSettings):
         None, gt=0, description="Bytes per second that a process moves to and from ARCHIVE."
     )
 
+    stores_read_only: bool = Field(
+        False, description="Whether nothing is written to a store or removed from it: for machines that only restore."
+    )
     store_threads: int = Field(
         4, ge=1, le=64, description="Objects, or parts of a large one, that a process uploads to an S3 store at a time."
     )
@@ -86,4 +89,6 @@ def plain_scheme(value: str | None, *schemes: str) -> str | None:
     """The URL, or ValueError where it does not begin with one of the schemes."""
     if value is not None and value.partition("://")[0] not in schemes:
         raise ValueError(f"it must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    if value is not None and value.startswith("file://") and not value.removeprefix("file://").strip("/"):
+        raise ValueError("it must name a folder of its own, not the root of the file system")
     return value

@@ -12,7 +12,6 @@ from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock, SystemClock
-from strata.configured_stores import ConfiguredStores, Locking
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
 from strata.planning.policy import Promises
@@ -20,8 +19,9 @@ from strata.planning.tables import copy_rule
 from strata.planning.tier_strategy import TierStrategy
 from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings
-from strata.storage.port import ObjectStore
+from strata.storage.port import Locking, ObjectStore
 from strata.storage.s3 import S3Store
+from strata.transport import TransportService
 
 
 class StoreWiring:
@@ -42,7 +42,7 @@ class StoreWiring:
     @cached_property
     def stores(self) -> dict[StorageTier, ObjectStore]:
         """The store of each configured storage tier, nearest first; SettingError where there is none."""
-        found = self._configured.stores()
+        found = self._transport.stores()
         if not found:
             raise SettingError(
                 "no store is configured", hint="Set STRATA_LOCAL_URL, for example file:///var/lib/strata."
@@ -52,18 +52,18 @@ class StoreWiring:
     @cached_property
     def bare_stores(self) -> dict[StorageTier, ObjectStore]:
         """The same stores without wrappers, for who wants to know at once whether one answers."""
-        return {tier: self._configured.bare(tier) for tier in self.stores}
+        return {tier: self._transport.bare(tier) for tier in self.stores}
 
     @cached_property
     def locking(self) -> dict[StorageTier, Locking]:
         """The stores that refuse to remove what is locked, where the settings ask for that."""
-        return self._configured.locking()
+        return self._transport.locking()
 
     @cached_property
     def buckets(self) -> dict[StorageTier, S3Store]:
         """The configured stores in S3, with the verbs that only S3 has."""
         tiers = (StorageTier.CLOUD, StorageTier.ARCHIVE)
-        return {tier: self._configured.bucket(tier) for tier in tiers if tier in self.stores}
+        return {tier: self._transport.bucket(tier) for tier in tiers if tier in self.stores}
 
     @cached_property
     def strategy(self) -> TierStrategy:
@@ -77,8 +77,8 @@ class StoreWiring:
         return Promises(self.settings.promised, copy_rule(self.settings.copy_rule), locking=locking)
 
     @cached_property
-    def _configured(self) -> ConfiguredStores:
-        return ConfiguredStores(self.settings, self.clock)
+    def _transport(self) -> TransportService:
+        return TransportService(self.settings, self.clock)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -19,10 +19,9 @@ from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
 from strata.clock import Clock
-from strata.configured_stores import s3_options
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
-from strata.engine.depot import Depot, Depots, Locking
+from strata.engine.depot import Depot, Depots
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
@@ -37,7 +36,7 @@ from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import StorageTier, Tier
+from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
@@ -48,6 +47,7 @@ from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
 from strata.storage.s3 import S3Store
 from strata.store_wiring import StoreWiring
+from strata.transport import s3_options
 
 if TYPE_CHECKING:
     from strata.sources.redis_flag import RedisFlag
@@ -73,11 +73,9 @@ class Wiring(StoreWiring):
     @cached_property
     def depots(self) -> Depots:
         """Every store with the parts that work on it."""
+        parts, days = (self.sources, self.keyring, self.clock), self.retention.days
         return Depots(
-            {
-                tier: Depot.of(tier, store, self.sources, self.keyring, self.clock, self._lock_of(tier))
-                for tier, store in self.stores.items()
-            },
+            {tier: Depot.of(tier, store, *parts, self.locking.get(tier), days) for tier, store in self.stores.items()},
             self.catalogue,
         )
 
@@ -269,10 +267,6 @@ class Wiring(StoreWiring):
             options,
             self.restore_stores,
         )
-
-    def _lock_of(self, tier: StorageTier) -> Locking | None:
-        found = self.locking.get(tier)
-        return Locking(found.store, found.mode, self.retention.days) if found else None
 
     @cached_property
     def _flag(self) -> RedisFlag | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.layers import LayerCatalog
@@ -20,18 +21,12 @@ from strata.errors import SettingError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
+from strata.planning.retention import RetentionService
 from strata.seal.keyring import Keyring
 from strata.sources.port import StateSource
-from strata.storage.port import LockingStore, LockMode, ObjectStore
+from strata.storage.port import Locking, ObjectStore
 
-
-@dataclass(frozen=True)
-class Locking:
-    """How a store locks: by which verbs, who may still remove, and for how many days a type of backup is kept."""
-
-    store: LockingStore
-    mode: LockMode
-    days: Callable[[BackupType], int]
+_BY_THE_TABLE: Final = RetentionService().days
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,9 @@ class Depot:
         keyring: Keyring,
         clock: Clock,
         locking: Locking | None = None,
+        days: Callable[[BackupType], int] = _BY_THE_TABLE,
     ) -> Depot:
-        """The depot of a store, which locks what it holds where `locking` says how."""
+        """The depot of a store; where it locks, for as many days as `days` says that a type of backup is kept."""
         book, metadata = NoteBook(store, keyring), BackupMetadataManager(store, keyring)
         return cls(
             tier,
@@ -68,7 +64,7 @@ class Depot:
             book,
             DamageNotes(metadata, clock),
             BackupRestorer(store, metadata, sources, keyring),
-            Locker(locking.store, locking.mode, locking.days, book, clock) if locking else None,
+            Locker(locking.store, locking.mode, days, book, clock) if locking else None,
         )
 
 

@@ -105,6 +105,14 @@ class LockingStore(ObjectStore, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Locking:
+    """A store that is to refuse the removal of what is locked, and who may still remove it."""
+
+    store: LockingStore
+    mode: LockMode
+
+
 class GatheringWriter:
     """Implements ObjectWriter for a store that takes whole objects only: holds the parts until `commit`."""
 

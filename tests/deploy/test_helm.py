@@ -23,6 +23,7 @@ EVERYTHING: dict[str, Any] = {
     "settings": {"STRATA_WARM_TABLES": "*"},
     "flower": {"enabled": True},
     "imagePullSecrets": [{"name": "registry"}],
+    "volumes": {"share": {"enabled": True}},
     "serviceAccount": {"annotations": {"example.org/role": "backup"}},
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},

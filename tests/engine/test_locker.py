@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from strata.catalog.catalogue import Catalogue
-from strata.engine.depot import Depot, Locking
+from strata.engine.depot import Depot
 from strata.engine.local import copy_here
 from strata.errors import ObjectLocked
 from strata.model.backup_type import BackupType
 from strata.model.layer import layer_of_object
 from strata.model.tier import StorageTier, Tier
-from strata.planning.retention import RetentionService
-from strata.storage.port import LockMode
+from strata.storage.port import Locking, LockMode
 from strata.storage.s3 import S3Store
 from strata.testing import MemoryRecord, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
@@ -33,7 +32,7 @@ class Locked:
         self.bench = Workbench(
             folder, tiers_of(5, tiers=[Tier.HOT]), clock=self.clock, wrap_network=lambda _: self.bucket
         )
-        locking = Locking(self.bucket, LockMode.GOVERNANCE, RetentionService().days)
+        locking = Locking(self.bucket, LockMode.GOVERNANCE)
         self.depot = Depot.of(NETWORK, self.bucket, self.bench.sources, self.bench.keyring, self.clock, locking)
         depots = {StorageTier.LOCAL: self.bench.depot, NETWORK: self.depot}
         self.catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.bench.keyring)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,11 @@ import pytest
 
 from strata.catalog.notes import NoteKind
 from strata.engine.copier import Copier
+from strata.engine.depot import Depot
 from strata.engine.local import copy_here
 from strata.engine.prune_runs import PruneRuns, prune_here
 from strata.engine.pruner import Pruned, Pruner, Rules, Swept
+from strata.engine.upkeep import Upkeep
 from strata.errors import BackupNotFound, LeaseHeld, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
@@ -24,6 +26,7 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
 from strata.planning.tier_strategy import Placement, TierStrategy
+from strata.storage.filesystem import Durability, FilesystemStore
 from strata.storage.port import ObjectStore
 from strata.testing import FlakyStore, Key, MemoryRecord, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
@@ -334,3 +337,32 @@ def test_a_removed_backup_is_not_found(pruning: Pruning) -> None:
     pruning.twice()
     with pytest.raises(BackupNotFound):
         pruning.bench.metadata.load(old.backup_id)
+
+
+def test_what_moves_to_the_archive_leaves_the_other_stores_once_it_is_there(pruning: Pruning) -> None:
+    """First a copy in ARCHIVE, then the next prune lets that in LOCAL go; what others lie on stays, and all restore."""
+    bench, archive = pruning.bench, StorageTier.ARCHIVE
+    store = FilesystemStore(pruning.folder / "archive", Durability.CACHED)
+    bench.depots._depots[archive] = Depot.of(archive, store, bench.sources, bench.keyring, pruning.clock)
+    bench.catalogue.stores[archive] = store
+    strategy = TierStrategy([LOCAL, NETWORK, archive], archive_after_days={BackupType.FULL: 30})
+    pruner = replace(pruning.prunes.pruner, rules=Rules(RetentionService(), strategy, PruneRules()))
+    pruning.prunes = replace(pruning.prunes, pruner=pruner)
+    upkeep = Upkeep(bench.manager, bench.spool, pruning.clock, bench.catalogue, strategy, RetentionService())
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=20))
+    pruning.records["0", b"new"] = MemoryRecord(b"new")
+    second = pruning.backup()
+    assert second.parent == old.backup_id
+    pruning.clock.advance(timedelta(days=11))
+    (move,) = [one for one in upkeep.missing_copies() if one.target is archive]
+    assert move.backup_id == old.backup_id
+    pruning.prune()
+    assert old.backup_id in pruning.held()
+    pruning.copy(old.backup_id, archive)
+    pruning.prune()
+    assert (old.backup_id in pruning.held(), old.backup_id in pruning.held(archive)) == (False, True)
+    assert [one for one in upkeep.missing_copies() if one.backup_id == old.backup_id] == []
+    assert any(old.backup_id in name for name in bench.stored("layers/"))
+    pruning.restores()
+    bench.depots.of(archive).restorer.verify(old, (Tier.HOT,), lambda _: None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from strata.catalog.lease import FileLease
+from strata.catalog.notes import NoteKind
 from strata.engine import upkeep as module
+from strata.engine.local import copy_here
 from strata.engine.upkeep import MAX_RESENT, Upkeep
 from strata.model.backup_type import BackupType
 from strata.model.run import RunState
@@ -136,3 +139,61 @@ def test_the_lease_of_this_machine_is_not_swept(bench: Workbench, upkeep: Upkeep
     assert upkeep.sweep_spool() == [RUN]
     assert lease.renew(fence)
     assert (folder / "spool" / ".lease").exists()
+
+
+# --- copies and stores ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copying(bench: Workbench, clock: SettableClock) -> Upkeep:
+    """Upkeep where every full backup has a copy in NETWORK."""
+    strategy = TierStrategy(
+        [StorageTier.LOCAL, StorageTier.NETWORK], {BackupType.FULL: (StorageTier.LOCAL, StorageTier.NETWORK)}
+    )
+    return Upkeep(bench.manager, bench.spool, clock, bench.catalogue, strategy, RetentionService())
+
+
+def test_a_copy_that_is_missing_is_named_until_it_is_made(bench: Workbench, copying: Upkeep) -> None:
+    """Not while a run makes it, and not when it is there; again where that run failed."""
+    bench.backup()
+    wanted = [(one.backup_id, one.target) for one in copying.missing_copies()]
+    assert wanted == [(RUN, StorageTier.NETWORK)]
+    bench.manager.start_copy(RUN, "copy1", StorageTier.NETWORK)
+    assert copying.missing_copies() == []
+    bench.manager.abandon("copy1", "because")
+    assert len(copying.missing_copies()) == 1
+    copy_here(bench.manager, RUN, "copy2", StorageTier.NETWORK)
+    assert copying.missing_copies() == []
+
+
+def test_what_is_to_go_is_not_copied(bench: Workbench, copying: Upkeep, clock: SettableClock) -> None:
+    """Neither what retention lets go, nor what is marked already."""
+    bench.backup()
+    clock.advance(timedelta(days=91))
+    bench.backup("second")
+    assert [one.backup_id for one in copying.missing_copies()] == ["second"]
+    bench.catalogue.note(NoteKind.REMOVED, "second", clock.now())
+    assert copying.missing_copies() == []
+
+
+def test_so_many_copies_are_made_at_a_time(bench: Workbench, copying: Upkeep) -> None:
+    """The newest first, the others when these are made."""
+    for number in range(6):
+        bench.backup(f"b{number}")
+    assert [one.backup_id for one in copying.missing_copies()] == ["b5", "b4", "b3", "b2"]
+    bench.manager.start_copy("b5", "copy", StorageTier.NETWORK)
+    assert [one.backup_id for one in copying.missing_copies()] == ["b4", "b3", "b2"]
+
+
+def test_what_dead_writers_left_in_a_store_goes_when_it_is_old(bench: Workbench, upkeep: Upkeep) -> None:
+    """A file half written stays for a day, for its writer may live; whole objects stay for good."""
+    bench.backup()
+    before = bench.stored()
+    old, young = (bench.folder / "store" / "layers" / name for name in (".tmp-old", ".tmp-young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    day_ago = (datetime.now(UTC) - timedelta(days=2)).timestamp()
+    os.utime(old, (day_ago, day_ago))
+    assert upkeep.sweep_stores() == 1
+    assert (old.exists(), young.exists()) == (False, True)
+    assert bench.stored() == before

@@ -1,8 +1,7 @@
-"""The stores of the settings: which class each is, and its wrappers."""
+"""The way to the stores of the settings: which class each is, and its wrappers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,8 @@ from strata.model.tier import StorageTier
 from strata.settings import PREFIX, Settings
 from strata.storage.append_only import AppendOnlyStore
 from strata.storage.filesystem import FilesystemStore, folder_of
-from strata.storage.port import LockingStore, LockMode, ObjectStore
+from strata.storage.port import Locking, LockMode, ObjectStore
+from strata.storage.read_only import ReadOnlyStore
 from strata.storage.retrying import RetryingStore
 from strata.storage.s3 import S3Store
 from strata.storage.share import Share
@@ -24,15 +24,7 @@ _S3_ATTEMPTS: Final = 3
 _BUCKETS: Final = {StorageTier.CLOUD, StorageTier.ARCHIVE}
 
 
-@dataclass(frozen=True)
-class Locking:
-    """A store that refuses to remove what is locked, and who may still do so."""
-
-    store: LockingStore
-    mode: LockMode
-
-
-class ConfiguredStores:
+class TransportService:
     """Makes the store of each storage tier that has a URL; nothing is connected before a store's first call."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -82,7 +74,8 @@ class ConfiguredStores:
 
     def _wrapped(self, tier: StorageTier) -> ObjectStore:
         store, rate = self.bare(tier), getattr(self._settings, f"{tier.value}_bandwidth")
-        return RetryingStore(ThrottledStore(store, Bandwidth(rate, self._clock)) if rate else store)
+        guarded = ReadOnlyStore(store) if self._settings.stores_read_only else store
+        return RetryingStore(ThrottledStore(guarded, Bandwidth(rate, self._clock)) if rate else guarded)
 
     def _append_only(self, tier: StorageTier) -> AppendOnlyStore:
         return AppendOnlyStore(self._root(tier), self._clock, self.share(tier))
