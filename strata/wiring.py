@@ -191,7 +191,7 @@ class Wiring(StoreWiring):
     @cached_property
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
-        return PruneRuns(self.local_manager, self._pruner)
+        return PruneRuns(self.local_manager, self._pruner, [self.ledger] if self.ledger_answers else [])
 
     @cached_property
     def retention(self) -> RetentionService:

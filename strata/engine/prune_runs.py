@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strata.catalog.ledger import Ledger
 from strata.engine.manager import BackupManager, who
 from strata.engine.pruner import Marked, Pruned, Pruner, Swept
 from strata.errors import LeaseHeld, RunFailed, StrataError
@@ -21,12 +23,15 @@ class PruneRuns:
 
     manager: BackupManager
     pruner: Pruner
+    others: Sequence[Ledger] = ()
+    """Further ledgers whose runs are to be left alone: that of the workers, where this process has its own."""
 
     @property
     def running(self) -> frozenset[str]:
         """The ids of runs that have not ended, and of the backups that they restore or copy."""
-        ledger = self.manager.ledger
-        runs = [run for run in (*ledger.runs(_KNOWN_RUNS), *ledger.waiting()) if not run.state.final]
+        ledgers = (self.manager.ledger, *self.others)
+        known = [run for ledger in ledgers for run in (*ledger.runs(_KNOWN_RUNS), *ledger.waiting())]
+        runs = [run for run in known if not run.state.final]
         used = {json.loads(run.plan).get("backup_id", "") for run in runs if run.plan}
         return frozenset({run.run_id for run in runs} | used - {""})
 
