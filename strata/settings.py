@@ -147,7 +147,10 @@ class Settings(StoreSettings, ThawSettings):
         "3-2-1-1-0", description="Copies (the live state is one), kinds of media, offsite, immutable, errors."
     )
     prune_grace_hours: int = Field(
-        24, ge=0, le=8760, description="Hours from the mark of a backup to its removal; orphans stay as long."
+        24,
+        ge=0,
+        le=8760,
+        description="Hours from the mark of a backup to its removal; layers that nothing names stay as long.",
     )
     before_cut: str | None = Field(None, description="A command that makes the application stand still for the cuts.")
     after_cut: str | None = Field(None, description="A command that lets it go on; run in any case.")

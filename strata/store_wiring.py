@@ -10,7 +10,6 @@ from functools import cached_property
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
-from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock, SystemClock
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
@@ -89,7 +88,3 @@ class StoreWiring:
     def catalogue_cache(self) -> CatalogueCache:
         """What is kept of catalogues on this machine."""
         return CatalogueCache(self.settings.cache_folder, self.keyring, self.tell)
-
-    def metadata_of(self, tier: StorageTier) -> BackupMetadataManager:
-        """The manifests of one store."""
-        return BackupMetadataManager(self.stores[tier], self.keyring)

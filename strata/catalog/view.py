@@ -80,11 +80,6 @@ class View:
             and (store is None or one.copy_in(store) is not None)
         ]
 
-    def notes_of(self, subject: str) -> list[tuple[StorageTier, Note]]:
-        """The notes of a backup or layer, oldest first, and the stores that hold them."""
-        found = [(shelf.tier, note) for shelf in self.shelves for note in shelf.notes if note.subject == subject]
-        return sorted(found, key=lambda one: one[1].at)
-
     def statistics(self) -> Statistics:
         """Everything in sum."""
         types: dict[BackupType, list[int]] = {}

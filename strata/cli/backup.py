@@ -121,7 +121,7 @@ def _through_workers(
     fresh: bool,
 ) -> None:
     from strata.cli.summary import show_made
-    from strata.cli.watching import follow
+    from strata.cli.watching import follow, tell_sent
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
@@ -130,9 +130,7 @@ def _through_workers(
     handed = None if from_json is None else wiring.spool
     enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh)
     if not wait:
-        output.say(run_id)
-        output.note("It was sent to the workers. See how it stands: strata runs")
-        output.document({"run_id": run_id, "state": "SENT"})
+        tell_sent(output, run_id)
         return
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:

@@ -9,7 +9,6 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.output import Output, Seconds, common_options, facts, refuse_waiting_options, size
-from strata.errors import RunFailed
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def copy_command(
     Its sources are not read again. What the store holds already is not copied twice, so a copy that was cut short
     goes on where it stood; each object is read back there and compared, and the manifest comes last.
     """
-    from strata.cli.watching import follow, here
+    from strata.cli.watching import here, outcome, tell_sent
     from strata.engine.copier import CopyMade
     from strata.engine.local import copy_here
     from strata.model.run import Stage
@@ -72,14 +71,9 @@ def copy_command(
         check_followable(wiring, run_id)
         enqueue_copy(app, backup_id, run_id, to, read_from)
         if not wait:
-            output.say(run_id)
-            output.note("It was sent to the workers. See how it stands: strata runs")
-            output.document({"run_id": run_id, "state": "SENT"})
+            tell_sent(output, run_id)
             return
-        follow(output, wiring.ledger, run_id, title, timeout)
-        result = wiring.ledger.result(run_id, Stage.COMMIT, "")
-        if result is None:
-            raise RunFailed(f"{run_id} ended, but left no counts")
+        result = outcome(output, wiring.ledger, run_id, title, timeout, Stage.COMMIT)
         _show_made(output, CopyMade.model_validate_json(result))
 
 

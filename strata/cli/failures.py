@@ -52,7 +52,7 @@ def show_failures(
 
 def failure_document(run: FailedRun, keyring: Keyring) -> dict[str, Any]:
     """A failed run as `strata runs` shows it."""
-    from strata.engine.history import reason_of
+    from strata.engine.failures import reason_of
 
     return {
         "run_id": run.run_id,

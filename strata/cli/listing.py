@@ -157,7 +157,7 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         "damaged" if any(copy.damaged for copy in entry.copies) else "",
         "held" if entry.legal_hold else "",
         "pinned" if entry.pinned else "",
-        "removed" if entry.removal_marked_at else "",
+        "marked" if entry.removal_marked_at else "",
     )
     return (
         entry.backup_id,

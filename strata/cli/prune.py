@@ -11,7 +11,7 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
-from strata.errors import Refused, RunFailed
+from strata.errors import Refused
 
 if TYPE_CHECKING:
     from strata.engine.pruner import Pruned
@@ -42,7 +42,7 @@ def prune_command(
     and each layer that no backup of its store names. Nothing goes while a clock lies, while a store is silent, or from
     a store with a manifest that cannot be read.
     """
-    from strata.cli.watching import follow, here
+    from strata.cli.watching import here, outcome, tell_sent
     from strata.engine.prune_runs import prune_here
     from strata.engine.pruner import Pruned
     from strata.model.run import Stage
@@ -73,14 +73,9 @@ def prune_command(
     check_followable(wiring, run_id)
     enqueue_prune(app, run_id)
     if not wait:
-        output.say(run_id)
-        output.note("It was sent to the workers. See how it stands: strata runs")
-        output.document({"run_id": run_id, "state": "SENT"})
+        tell_sent(output, run_id)
         return
-    follow(output, wiring.ledger, run_id, f"Prune {run_id}", timeout)
-    result = wiring.ledger.result(run_id, Stage.FINISH, "")
-    if result is None:
-        raise RunFailed(f"{run_id} ended, but left no counts")
+    result = outcome(output, wiring.ledger, run_id, f"Prune {run_id}", timeout, Stage.FINISH)
     _show_done(output, run_id, Pruned.model_validate_json(result))
 
 

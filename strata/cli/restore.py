@@ -24,7 +24,7 @@ from strata.cli.output import (
     size,
 )
 from strata.cli.thawing import as_document, question, show_thaw
-from strata.errors import Refused, RunFailed, SettingError
+from strata.errors import Refused, SettingError
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _here(output: Output, wiring: Wiring, wish: RestoreWish) -> None:
 
 
 def _through_workers(output: Output, wiring: Wiring, wish: RestoreWish, timeout: float | None, *, wait: bool) -> None:
-    from strata.cli.watching import follow
+    from strata.cli.watching import outcome, tell_sent
     from strata.engine.restorer import Restored
     from strata.model.run import Stage
     from tasks.enqueue import enqueue_restore
@@ -195,14 +195,9 @@ def _through_workers(output: Output, wiring: Wiring, wish: RestoreWish, timeout:
     check_followable(wiring, run_id)
     enqueue_restore(app, wish.reference, run_id, mode, wish.tiers, store=wish.storage_tier, speed=wish.speed)
     if not wait:
-        output.say(run_id)
-        output.note("It was sent to the workers. See how it stands: strata runs")
-        output.document({"run_id": run_id, "state": "SENT"})
+        tell_sent(output, run_id)
         return
-    follow(output, wiring.ledger, run_id, f"Restore {run_id}", timeout)
-    result = wiring.ledger.result(run_id, Stage.FINISH, "")
-    if result is None:
-        raise RunFailed(f"{run_id} ended, but left no counts")
+    result = outcome(output, wiring.ledger, run_id, f"Restore {run_id}", timeout, Stage.FINISH)
     _show_done(output, run_id, mode, Restored.model_validate_json(result))
 
 

@@ -17,7 +17,7 @@ from strata.cli.output import Output, seconds
 from strata.cli.progress import Line, LineState, Sight, Watch
 from strata.cli.thawing import waits
 from strata.errors import BrokerUnavailable, RunFailed, StrataError
-from strata.model.run import Run, RunState
+from strata.model.run import Run, RunState, Stage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -143,6 +143,22 @@ def follow(output: Output, ledger: Ledger, run_id: str, title: str, timeout: flo
         raise click.exceptions.Exit(_INTERRUPTED) from None
     assert sight is not None, "only a run that is there is over"
     return done(sight.run)
+
+
+def tell_sent(output: Output, run_id: str) -> None:
+    """Say that the workers were asked for a run nobody waits for here."""
+    output.say(run_id)
+    output.note("It was sent to the workers. See how it stands: strata runs")
+    output.document({"run_id": run_id, "state": "SENT"})
+
+
+def outcome(output: Output, ledger: Ledger, run_id: str, title: str, timeout: float | None, last: Stage) -> str:
+    """Follow a run to its end; what its last stage left, as JSON."""
+    follow(output, ledger, run_id, title, timeout)
+    result = ledger.result(run_id, last, "")
+    if result is None:
+        raise RunFailed(f"{run_id} ended, but left no counts")
+    return result
 
 
 def here(output: Output, manager: BackupManager, run_id: str, title: str, work: Callable[[], Outcome]) -> Outcome:

@@ -38,7 +38,7 @@ class Depot:
     metadata: BackupMetadataManager
     layers: LayerCatalog
     book: NoteBook
-    notes: DamageNotes
+    damage: DamageNotes
     restorer: BackupRestorer
     locker: Locker | None = None
     """What locks its objects, where it is to."""

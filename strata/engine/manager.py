@@ -21,8 +21,8 @@ from strata.engine.collector import DataCollector
 from strata.engine.copier import Copied, Copier, CopyMade
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
+from strata.engine.failures import FailureLog
 from strata.engine.handed import reading_document, tiers_handed
-from strata.engine.history import FailureLog
 from strata.engine.layers import LayerReader
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
@@ -379,7 +379,7 @@ class BackupManager:
     def _baselines(self, plan: BackupPlan) -> BaselineBuilder:
         depot = self.depot(plan)
         reader = LayerReader(depot.store, self._keyring)
-        return BaselineBuilder(self._spool, reader, depot.metadata, self._keyring, depot.notes)
+        return BaselineBuilder(self._spool, reader, depot.metadata, self._keyring, depot.damage)
 
     def _recorder(self, plan: BackupPlan) -> Recorder:
         run_id = plan.backup_id

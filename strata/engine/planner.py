@@ -98,7 +98,7 @@ def _damage_of(depot: Depot, held: TierSummary) -> str:
 
     What its layers borrow chunks from counts as the stack does.
     """
-    noted = depot.notes.layers
+    noted = depot.damage.layers
     for ref in held.stack:
         if why := _unfit(depot, ref, noted):
             return f"the parent's layer {ref.layer_id} {why}"

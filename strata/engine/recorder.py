@@ -35,7 +35,7 @@ class Recorder:
         names = {damage.name for damage in damages}
         for layer in layers:
             if any(stored.name in names for stored in layer.objects):
-                self.depot.notes.note(layer.layer_id)
+                self.depot.damage.note(layer.layer_id)
         raise _builds_on(damages[0].name, damages[0].reason)
 
     def commit(self, collected: Sequence[Collected], seconds: Mapping[str, float], attempt: Attempt) -> None:
@@ -58,13 +58,13 @@ class Recorder:
 
     def _reload(self, ref: LayerRef) -> Layer:
         try:
-            with self.depot.notes.watching(ref.layer_id):
+            with self.depot.damage.watching(ref.layer_id):
                 return self.depot.layers.reload(ref)
         except (IntegrityError, ObjectNotFound) as error:
             raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
 
     def _loaded(self, ref: LayerRef) -> Layer:
-        with self.depot.notes.watching(ref.layer_id):
+        with self.depot.damage.watching(ref.layer_id):
             return self.depot.layers.load(ref)
 
     def _save_layers(self) -> list[LayerRef]:

@@ -19,7 +19,7 @@ class BackupStatus(StrEnum):
     """Damage of one of its copies was found."""
     PINNED = "pinned"
     HELD = "held"
-    REMOVED = "removed"
+    MARKED = "marked"
     """A prune marked it for removal."""
 
 
@@ -75,6 +75,6 @@ class CatalogueEntry(Document):
             BackupStatus.DAMAGED: any(copy.damaged for copy in self.copies),
             BackupStatus.PINNED: self.pinned,
             BackupStatus.HELD: self.legal_hold,
-            BackupStatus.REMOVED: self.removal_marked_at is not None,
+            BackupStatus.MARKED: self.removal_marked_at is not None,
         }
         return frozenset(status for status, true in said.items() if true)

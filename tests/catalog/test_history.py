@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strata.catalog.history import RunBook
-from strata.engine.history import reason_of
+from strata.engine.failures import reason_of
 from strata.engine.local import backup_here
 from strata.errors import LeaseHeld, StoreUnavailable, StrataError
 from strata.model.backup_type import BackupType

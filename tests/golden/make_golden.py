@@ -28,7 +28,7 @@ from botocore.config import Config
 from pydantic import SecretStr
 
 from strata.catalog.notes import NoteBook, NoteKind
-from strata.engine.history import FailureLog
+from strata.engine.failures import FailureLog
 from strata.engine.local import backup_here
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata

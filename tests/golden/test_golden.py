@@ -28,7 +28,7 @@ from strata.catalog.layers import LayerCatalog
 from strata.catalog.notes import NoteBook
 from strata.content.chunks import index_places, places_checksum
 from strata.content.proof import Prover
-from strata.engine.history import reason_of
+from strata.engine.failures import reason_of
 from strata.engine.layers import LayerReader
 from strata.engine.local import restore_here
 from strata.errors import IntegrityError, KeyringError, StrataError

@@ -18,7 +18,7 @@ from strata.storage.port import ObjectStore
 
 
 class FailureLog:
-    """The failed runs of the store that backups go to."""
+    """The failed runs, kept in the nearest store: the one that answers most surely."""
 
     def __init__(self, store: ObjectStore, keyring: Keyring, clock: Clock) -> None:
         self._book, self._keyring, self._clock = RunBook(store, keyring), keyring, clock
