@@ -14,6 +14,7 @@ from strata.clock import Clock, SystemClock
 from strata.errors import SettingError
 from strata.model.tier import StorageTier
 from strata.planning.policy import Promises
+from strata.planning.retention import RetentionService
 from strata.planning.tables import copy_rule
 from strata.planning.tier_strategy import TierStrategy
 from strata.seal.keyring import FileKeyring, Keyring
@@ -68,6 +69,11 @@ class StoreWiring:
     def strategy(self) -> TierStrategy:
         """Where backups go."""
         return TierStrategy(self.stores, self.settings.placement, self.settings.archive_after_days)
+
+    @cached_property
+    def retention(self) -> RetentionService:
+        """Which backups are kept."""
+        return RetentionService(self.settings.retention_days, self.settings.keep)
 
     @cached_property
     def promises(self) -> Promises:

@@ -39,7 +39,6 @@ from strata.memory import keep_freed_memory
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
-from strata.planning.retention import RetentionService
 from strata.planning.thaw import prices_of
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
@@ -180,7 +179,8 @@ class Wiring(StoreWiring):
     @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
-        tidied = [store for store in self.bare_stores.values() if isinstance(store, Tidied)]
+        bare = () if self.settings.stores_read_only else self.bare_stores.values()
+        tidied = [store for store in bare if isinstance(store, Tidied)]
         return Upkeep(self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied)
 
     @cached_property
@@ -192,11 +192,6 @@ class Wiring(StoreWiring):
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
         return PruneRuns(self.local_manager, self._pruner, [self.ledger] if self.ledger_answers else [])
-
-    @cached_property
-    def retention(self) -> RetentionService:
-        """Which backups are kept."""
-        return RetentionService(self.settings.retention_days, self.settings.keep)
 
     @cached_property
     def _pruner(self) -> Pruner:

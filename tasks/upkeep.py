@@ -41,8 +41,10 @@ def sweep() -> list[str]:
 
     Returns the ids of the runs whose staging it was.
     """
-    wiring().upkeep.sweep_stores()
-    return wiring().upkeep.sweep_spool()
+    swept = wiring().upkeep.sweep_spool()
+    for failure in wiring().upkeep.sweep_stores():
+        logger.warning("a store was not tidied: %s", failure)
+    return swept
 
 
 @shared_task(name="tasks.upkeep.copy_missing")

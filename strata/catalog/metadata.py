@@ -99,9 +99,14 @@ class BackupMetadataManager:
         NoteBook(self._store, self._signer).add(NoteKind.DAMAGED, layer_id, now)
 
     def damaged_layers(self) -> set[str]:
-        """The layers of which that was noted, by the notes' names alone: a false one costs bytes, and nothing else."""
-        notes = (parse_name(info.name) for info in self._store.list(NOTES))
-        return {note.subject for note in notes if note and note.kind is NoteKind.DAMAGED}
+        """The layers of which that was noted, and not taken back by a later proof of the layer.
+
+        By the notes' names alone: a false one costs bytes, and nothing else.
+        """
+        notes = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
+        mended = {note.subject: note.time for note in sorted(notes) if note.kind is NoteKind.VERIFIED}
+        damaged = [note for note in notes if note.kind is NoteKind.DAMAGED]
+        return {note.subject for note in damaged if note.time >= mended.get(note.subject, "")}
 
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""

@@ -36,7 +36,7 @@ class NoteKind(StrEnum):
     """What a note says of its subject."""
 
     VERIFIED = "verified"
-    """The store's copy of the backup was read back whole and proved."""
+    """The store's copy of the backup was read back whole and proved; or a layer's, which mends what was noted of it."""
     DAMAGED = "damaged"
     """The layer is not what was written."""
     COPIED = "copied"

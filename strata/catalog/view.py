@@ -16,8 +16,8 @@ from strata.model.copies import BackupStatus, CatalogueEntry, Copy
 from strata.model.layer import Document
 from strata.model.tier import StorageTier
 
-_PROVING: Final = {NoteKind.VERIFIED, NoteKind.COPIED, NoteKind.DRILLED}
-"""Notes of a backup that say: its copy was read back and proved."""
+_READING_ALL: Final = {NoteKind.VERIFIED, NoteKind.DRILLED}
+"""Notes that say: all of it was read and proved. A copy reads only what it brings."""
 
 
 class Sum(Document):
@@ -157,11 +157,14 @@ class _Copies:
 
     def __init__(self, shelf: Shelf) -> None:
         self._tier, self._url = shelf.tier, shelf.store.url
+        self._readings: dict[str, datetime] = {}
         self._proofs: dict[str, datetime] = {}
         self._damages: dict[str, datetime] = {}
         self._locks: dict[str, datetime] = {}
         for note in shelf.notes:  # oldest first
-            if note.kind in _PROVING:
+            if note.kind in _READING_ALL:
+                self._readings[note.subject] = note.at
+            if note.kind in _READING_ALL or (note.kind is NoteKind.COPIED and note.body.get("read_back")):
                 self._proofs[note.subject] = note.at
             elif note.kind is NoteKind.DAMAGED:
                 self._damages[note.subject] = note.at
@@ -172,14 +175,21 @@ class _Copies:
         """The store's copy of a backup; making it proved it, where it was made here."""
         made = row.recorded_at if row.store_url == self._url else None
         verified = max(filter(None, (made, self._proofs.get(row.backup_id))), default=None)
-        found = [self._damages[one] for one in row.layers if one in self._damages] if self._damages else []
+        read = max(filter(None, (made, self._readings.get(row.backup_id))), default=None)
+        found = [one for one in row.layers if self._is_damaged(one, read)] if self._damages else []
         return Copy.model_construct(
             storage_tier=self._tier,
             store_url=self._url,
             locked_until=self._locks.get(row.backup_id),
             verified_at=verified,
-            damaged=any(verified is None or at > verified for at in found),
+            damaged=bool(found),
         )
+
+    def _is_damaged(self, layer_id: str, read: datetime | None) -> bool:
+        """Whether damage of a layer is noted that no later reading, of it or of all of the backup, took back."""
+        noted = self._damages.get(layer_id)
+        readings = filter(None, (read, self._readings.get(layer_id)))
+        return noted is not None and all(reading < noted for reading in readings)
 
 
 def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> CatalogueEntry:

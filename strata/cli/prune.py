@@ -11,7 +11,7 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
-from strata.errors import Refused
+from strata.errors import Refused, SettingError
 
 if TYPE_CHECKING:
     from strata.engine.pruner import Pruned
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@click.option("--no-workers", is_flag=True, help="With --local where no ledger answers: no worker works anywhere.")
 @common_options
 def prune_command(
     output: Output,
@@ -35,6 +36,7 @@ def prune_command(
     yes: bool,
     wait: bool,
     local: bool,
+    no_workers: bool,
 ) -> None:
     """Remove backups that need not be kept, and what nothing names any more.
 
@@ -64,6 +66,11 @@ def prune_command(
     if not yes and _does_anything(plan):
         _ask()
     run_id = new_run_id("prune", datetime.now(UTC))
+    if local and not (no_workers or wiring.ledger_answers):
+        raise SettingError(
+            "no ledger answers here, so it cannot be seen whether workers back up or restore at this moment",
+            hint="Set STRATA_RESULT_URL as the workers have it; where there are none, say --no-workers.",
+        )
     if local:
         _show_done(
             output, run_id, here(output, runs.manager, run_id, f"Prune {run_id}", lambda: prune_here(runs, run_id))

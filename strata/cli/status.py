@@ -24,13 +24,19 @@ def status_command(output: Output) -> int:
     For each type the age of the last good backup against its promised interval (STRATA_PROMISED), then the rule of
     copies (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors.
     """
+    from strata.model.policy import PolicyReport
+    from strata.planning.missing import missing_copies, placement_line
     from strata.planning.policy import report
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
     wiring = StoreWiring(load_settings(), tell=output.note)
     view = wiring.catalogue.view()
-    found = report(view.entries, wiring.strategy, wiring.promises, wiring.clock.now())
+    now, strategy = wiring.clock.now(), wiring.strategy
+    retention, moves = wiring.retention.decide(view.entries, now), strategy.moves(view.entries, now)
+    lines = report(view.entries, strategy, wiring.promises, now).lines
+    missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
+    found = PolicyReport(lines=(*lines, missing))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
     output.document({"holds": holds, "silent": silent, **found.model_dump(mode="json")})

@@ -19,7 +19,15 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.parallel import in_parallel
 from strata.engine.runner import Attempt
 from strata.engine.survey import survey_presence
-from strata.errors import IntegrityError, ObjectExists, ObjectFrozen, ObjectNotFound, SettingError, StoreUnavailable
+from strata.errors import (
+    IntegrityError,
+    ObjectExists,
+    ObjectFrozen,
+    ObjectNotFound,
+    SettingError,
+    StorageError,
+    StoreUnavailable,
+)
 from strata.model.layer import Document, Layer, LayerRef, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.plan import CopyPart, CopyPlan, Span
@@ -30,6 +38,10 @@ from strata.storage.port import ObjectStore
 _PART_BYTES: Final = 1 << 30
 _PART_OBJECTS: Final = 256
 _THREADS: Final = 4
+_ABSENT: Final = "absent"
+_FROZEN: Final = "frozen"
+
+_DECISIONS: Final = {NoteKind.PINNED, NoteKind.UNPINNED, NoteKind.HELD, NoteKind.RELEASED}
 
 
 class Copied(Document):
@@ -60,14 +72,13 @@ class Copier:
     clock: Clock
 
     def plan(self, copy_id: str, backup_id: str, target: StorageTier, source: StorageTier | None = None) -> CopyPlan:
-        """What a copy would bring to the target; nothing is written."""
-        there = self.depots.of(target)
-        here, manifest = self.depots.find(backup_id, source)
-        if here.tier is target:
-            raise SettingError(f"{backup_id} is in {target.upper()}: it cannot be copied onto itself")
+        """What a copy would bring to the target, or prove there because damage is known; nothing is written."""
+        here, there, manifest = self._found(backup_id, target, source)
         layers = _layers(here, manifest)
-        missing = {damage.name for damage in survey_presence(there.store, _objects(layers))}
-        parts = tuple(_parts(layers, missing))
+        wanted = {damage.name for damage in survey_presence(there.store, _objects(layers))}
+        suspect = there.damage.layers
+        wanted |= {stored.name for layer in layers if layer.layer_id in suspect for stored in layer.objects}
+        parts = tuple(_parts(layers, wanted))
         return CopyPlan(
             copy_id=copy_id,
             backup_id=backup_id,
@@ -81,51 +92,62 @@ class Copier:
             bytes=sum(part.bytes for part in parts),
         )
 
-    def announce(self, plan: CopyPlan) -> None:
-        """Say in the target which layers are about to be copied: a prune leaves them alone."""
-        here, there = self._ends(plan)
-        layers = [ref.layer_id for ref in _refs(here.metadata.load(plan.backup_id))]
-        there.book.add(NoteKind.COPYING, plan.backup_id, self.clock.now(), {"layers": layers})
+    def announce(self, backup_id: str, target: StorageTier, source: StorageTier | None = None) -> None:
+        """Say in the target which layers are about to be copied: a prune leaves them alone. Comes before the plan."""
+        _, there, manifest = self._found(backup_id, target, source)
+        layers = [ref.layer_id for ref in _refs(manifest)]
+        there.book.add(NoteKind.COPYING, backup_id, self.clock.now(), {"layers": layers})
 
     def copy(self, plan: CopyPlan, part: CopyPart, attempt: Attempt) -> Copied:
         """Copy the objects of a part that the target lacks, and compare each with what was written."""
         here, there = self._ends(plan)
         by_id = {layer.layer_id: layer for layer in _layers(here, here.metadata.load(plan.backup_id))}
-        wanted = [stored for span in part.spans for stored in by_id[span.layer_id].objects[span.first : span.last]]
-        missing = {damage.name for damage in survey_presence(there.store, wanted)}
+        wanted = [
+            (span.layer_id, stored)
+            for span in part.spans
+            for stored in by_id[span.layer_id].objects[span.first : span.last]
+        ]
         sizes: list[int] = []
-        read_back: list[bool] = []
+        frozen: list[str] = []
 
-        def bring(stored: StoredObject) -> None:
+        def bring(pair: tuple[str, StoredObject]) -> None:
             attempt.check()
-            if stored.name in missing:
-                read_back.append(_bring(stored, here.store, there))
+            layer_id, stored = pair
+            with here.damage.watching(layer_id):
+                if not _bring(stored, here.store, there.store):
+                    frozen.append(stored.name)
             sizes.append(stored.size)
             attempt.report(Progress(objects=len(sizes), total=len(wanted), bytes=sum(sizes)))
 
         in_parallel(bring, wanted, _THREADS)
-        return Copied(objects=len(wanted), bytes=sum(sizes), read_back=all(read_back))
+        return Copied(objects=len(wanted), bytes=sum(sizes), read_back=not frozen)
 
     def finish(self, plan: CopyPlan, copied: Sequence[Copied]) -> CopyMade:
         """See that all is there, then write the documents and, last, the manifest."""
         here, there = self._ends(plan)
         manifest = here.metadata.load(plan.backup_id)
-        layers = _layers(here, manifest)
-        if lacking := survey_presence(there.store, _objects(layers)):
-            raise StoreUnavailable(
-                f"{lacking[0].name} is not in {there.store.url}, though it was copied there",
-                hint="Copy again: what is there is not copied twice.",
-            )
+        layers, now = _layers(here, manifest), self.clock.now()
+        _see_all(layers, there)
+        mended = sorted(there.damage.layers & {layer.layer_id for layer in layers})
         for ref in _refs(manifest):
-            _same(layer_document_name(ref.layer_id), here.store, there.store)
+            _same(layer_document_name(ref.layer_id), here.store, there.store, mend=ref.layer_id in mended)
+        for layer_id in mended:  # every object of it was proved in the parts
+            there.book.add(NoteKind.VERIFIED, layer_id, now)
         if there.locker:
             there.locker.lock_layers(manifest.backup_type, manifest.created_at, layers)
+        self._carry_decisions(plan.backup_id, there)
         _same(manifest_name(plan.backup_id), here.store, there.store)
+        try:
+            _see_all(layers, there)
+        except StoreUnavailable:  # removed by a prune that began before our intent was there: no copy, then
+            there.store.delete(manifest_name(plan.backup_id))
+            raise
         if there.locker:
-            there.locker.lock_manifest(manifest)
+            with suppress(StorageError):  # the copy is there and its layers are locked; `strata status` tells the rest
+                there.locker.lock_manifest(manifest)
         there.metadata.load(plan.backup_id)
-        body = {"from": plan.source.value, "read_back": all(part.read_back for part in copied)}
-        there.book.add(NoteKind.COPIED, plan.backup_id, self.clock.now(), body)
+        read_back = all(part.read_back for part in copied) if copied else plan.target is not StorageTier.ARCHIVE
+        there.book.add(NoteKind.COPIED, plan.backup_id, now, {"from": plan.source.value, "read_back": read_back})
         return CopyMade(
             backup_id=plan.backup_id,
             storage_tier=plan.target,
@@ -135,6 +157,26 @@ class Copier:
             bytes=sum(part.bytes for part in copied),
         )
 
+    def _carry_decisions(self, backup_id: str, target: Depot) -> None:
+        """What people decided of the backup holds for the copy too, wherever it was noted."""
+        noted = {(note.kind, note.at) for note in target.book.of(backup_id)}
+        for depot in self.depots:
+            if depot.tier is target.tier:
+                continue
+            with suppress(StoreUnavailable):  # a store that is silent keeps its notes, and prunes wait for it
+                for note in depot.book.of(backup_id):
+                    if note.kind in _DECISIONS and (note.kind, note.at) not in noted:
+                        target.book.add(note.kind, backup_id, note.at, note.body)
+
+    def _found(
+        self, backup_id: str, target: StorageTier, source: StorageTier | None
+    ) -> tuple[Depot, Depot, BackupMetadata]:
+        there = self.depots.of(target)
+        here, manifest = self.depots.find(backup_id, source)
+        if here.tier is target:
+            raise SettingError(f"{backup_id} is in {target.upper()}: it cannot be copied onto itself")
+        return here, there, manifest
+
     def _ends(self, plan: CopyPlan) -> tuple[Depot, Depot]:
         return (
             self.depots.planned(plan.copy_id, plan.source, plan.source_url),
@@ -142,30 +184,55 @@ class Copier:
         )
 
 
-def _bring(stored: StoredObject, source: ObjectStore, target: Depot) -> bool:
-    """Copy one object; whether it was read back."""
+def _bring(stored: StoredObject, source: ObjectStore, target: ObjectStore) -> bool:
+    """Bring one object, or another copy of it in the place of one that is damaged; whether it was read back there."""
+    found = _digest_in(target, stored.name)
+    if found == stored.digest:
+        return True
     data = source.get(stored.name)
     if blake3(data).hexdigest() != stored.digest:
         raise IntegrityError(
             f"{stored.name} in {source.url} is damaged: its bytes are not those that were written",
             hint="Nothing of it was copied. `strata verify` says what else is damaged.",
         )
-    with suppress(ObjectExists):  # by another copy, or by this one before it was cut short
-        target.store.put(stored.name, [data])
+    if found not in {_ABSENT, _FROZEN}:
+        target.delete(stored.name)
+    if found != _FROZEN:
+        with suppress(ObjectExists):  # by another copy, or by this one before it was cut short
+            target.put(stored.name, [data])
+        found = _digest_in(target, stored.name)
+    if found not in {stored.digest, _FROZEN}:
+        raise IntegrityError(f"{stored.name} in {target.url} is not what was just copied there")
+    return found == stored.digest
+
+
+def _digest_in(store: ObjectStore, name: str) -> str:
+    """The digest of an object as a store holds it, or why there is none."""
     try:
-        found = target.store.get(stored.name)
+        return blake3(store.get(name)).hexdigest()
+    except ObjectNotFound:
+        return _ABSENT
     except ObjectFrozen:
-        return False
-    if blake3(found).hexdigest() != stored.digest:
-        raise IntegrityError(f"{stored.name} in {target.store.url} is not what was just copied there")
-    return True
+        return _FROZEN
 
 
-def _same(name: str, source: ObjectStore, target: ObjectStore) -> None:
+def _see_all(layers: Sequence[Layer], target: Depot) -> None:
+    if lacking := survey_presence(target.store, _objects(layers)):
+        raise StoreUnavailable(
+            f"{lacking[0].name} is not in {target.store.url}, though it was copied there",
+            hint="Copy again: what is there is not copied twice.",
+        )
+
+
+def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = False) -> None:
     """Put a small document into the target as it stands in the source."""
     data = source.get(name)
-    with suppress(ObjectExists):
+    try:
         target.put(name, [data])
+    except ObjectExists:
+        if mend and target.get(name) != data:
+            target.delete(name)
+            target.put(name, [data])
     if target.get(name) != data:
         raise IntegrityError(f"{name} in {target.url} is not that of {source.url}")
 

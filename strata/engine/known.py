@@ -95,23 +95,32 @@ class KnownState:
     @cached_property
     def _records(self) -> tuple[Hashes, Hashes]:
         """Key hashes in order, and half of each fingerprint."""
-        hashes, prints = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        hashes, prints = np.empty(self._held, np.uint64), np.empty(self._held, np.uint64)
+        at = 0
         for rows in self._rows():
-            hashes.append(rows["key_hash"].to_numpy().copy())
-            prints.append(np.concatenate([halves(chunk)[:, 0] for chunk in rows["fingerprint"].chunks]))
-        return np.concatenate(hashes), np.concatenate(prints)
+            end = at + rows.num_rows
+            hashes[at:end] = rows["key_hash"].to_numpy()
+            prints[at:end] = np.concatenate([halves(chunk)[:, 0] for chunk in rows["fingerprint"].chunks])
+            at = end
+        return hashes, prints
 
     @cached_property
     def _marks(self) -> tuple[Hashes, pa.FixedSizeBinaryArray]:
         """Key hashes in order, and the marks."""
-        hashes, marks = [np.empty(0, np.uint64)], [pa.nulls(0, pa.binary(16))]
+        hashes, marks, at = np.empty(self._held, np.uint64), [pa.nulls(0, pa.binary(16))], 0
         for rows in self._rows():
-            hashes.append(rows["key_hash"].to_numpy().copy())
+            hashes[at : at + rows.num_rows] = rows["key_hash"].to_numpy()
             marks.append(pa.concat_arrays(rows["mark"].chunks))
-        return np.concatenate(hashes), pa.concat_arrays(marks)
+            at += rows.num_rows
+        return hashes, pa.concat_arrays(marks)
+
+    @property
+    def _held(self) -> int:
+        """How many rows are held: all, or none."""
+        return self._ticket.rows if self._ticket.rows <= HELD_ROWS else 0
 
     def _rows(self) -> Iterator[pa.Table]:
-        if self._ticket.rows <= HELD_ROWS:
+        if self._held:
             yield from spooled_rows(self._spool, self._run_id, self._ticket.objects, LISTED_SCHEMA)
 
 

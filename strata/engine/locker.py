@@ -24,7 +24,10 @@ _THREADS: Final = 8
 
 @dataclass(frozen=True)
 class Locker:
-    """Locks what one store holds; `days` says for how many a type of backup is kept."""
+    """Locks what one store holds; `days` says for how many a type of backup is kept.
+
+    What is older and stays all the same, by a keep rule or a pin, is not locked.
+    """
 
     store: LockingStore
     mode: LockMode
@@ -35,7 +38,7 @@ class Locker:
     def lock_layers(self, backup_type: BackupType, created_at: datetime, layers: Sequence[Layer]) -> None:
         """Lock every object of the layers that a backup is about to name."""
         until = self._until(backup_type, created_at)
-        for layer in layers:
+        for layer in layers if until > self.clock.now() else ():
             if not self._is_locked(layer.layer_id, until):
                 self._lock((*(stored.name for stored in layer.objects), layer_document_name(layer.layer_id)), until)
                 self._note(layer.layer_id, until)
@@ -43,7 +46,7 @@ class Locker:
     def lock_manifest(self, manifest: BackupMetadata) -> None:
         """Lock the manifest of a backup whose layers are locked; from then on its copy counts as immutable."""
         until = self._until(manifest.backup_type, manifest.created_at)
-        if not self._is_locked(manifest.backup_id, until):
+        if until > self.clock.now() and not self._is_locked(manifest.backup_id, until):
             self._lock([manifest_name(manifest.backup_id)], until)
             self._note(manifest.backup_id, until)
 

@@ -296,8 +296,8 @@ class BackupManager:
         if known is not None:
             return self._copy_plan_of(known)
         try:
+            self._copier.announce(backup_id, target, source)
             plan = self._copier.plan(checked_run_id(run_id), backup_id, target, source)
-            self._copier.announce(plan)
         except StrataError as error:
             self.refuse(run_id, RunKind.COPY, None, error)
             raise

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from strata.catalog.ledger import Ledger
 from strata.engine.manager import BackupManager, who
-from strata.engine.pruner import Marked, Pruned, Pruner, Swept
+from strata.engine.pruner import Marked, Pruned, Pruner
+from strata.engine.sweep import Swept
 from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.plan import PruneOrder
 from strata.model.run import RunKind, RunState, Stage

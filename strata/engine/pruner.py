@@ -7,7 +7,7 @@ layers: killed half way, it leaves layers that nothing names, which the next one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,23 +22,18 @@ from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.parallel import in_parallel
 from strata.engine.runner import Attempt
-from strata.errors import ObjectLocked
+from strata.engine.sweep import Sweep, Swept
+from strata.errors import StorageError
 from strata.model.layer import Document, layer_of_object
-from strata.model.manifest import manifest_name
-from strata.model.removal import PrunePlan, Reasoned, RetentionPlan, StorePrune
-from strata.model.run import Progress
+from strata.model.removal import PrunePlan, Reasoned, RetentionPlan
 from strata.model.tier import StorageTier
-from strata.planning.prune import INTENT_DAYS, Intent, ListedLayer, PruneRules, PruneState, StoreState, plan_prune
+from strata.planning.prune import Intent, ListedLayer, PruneRules, PruneState, StoreState, plan_prune
 from strata.planning.retention import RetentionService
 from strata.planning.tier_strategy import TierStrategy
 from strata.storage.port import ObjectInfo
 
 _THREADS: Final = 8
-_BATCH: Final = 32
-"""Layers that go before the intents are looked at again."""
-
-SWEEP_SECONDS: Final = 600.0
-"""How long a sweep holds the lease; what is left then goes with the next one."""
+_INSTANT: Final = timedelta(milliseconds=1)
 
 
 class Marked(Document):
@@ -46,21 +41,8 @@ class Marked(Document):
 
     marked: tuple[str, ...] = ()
     unmarked: tuple[str, ...] = ()
-
-
-class Swept(Document):
-    """What a prune removed from one store."""
-
-    storage_tier: StorageTier
-    manifests: int = 0
-    layers: int = 0
-    objects: int = 0
-    bytes: int = 0
-    locked: int = 0
-    """Objects that the store itself did not let go."""
-    left: int = 0
-    """Layers for the next sweep, because this one took its time."""
-    frozen: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    """Why notes of it are not in every store that holds the backup."""
 
 
 class Pruned(Document):
@@ -116,102 +98,40 @@ class Pruner:
     def mark(self, running: frozenset[str]) -> Marked:
         """Note, wherever they lie, which backups go when the grace is over, and which stay after all."""
         view, plan, _ = self._planned(running)
-        now, copies = self.clock.now(), {entry.backup_id: entry.copies for entry in view.entries}
+        now, entries = self.clock.now(), {entry.backup_id: entry for entry in view.entries}
+        missed: list[str] = []
 
         def note(kind: NoteKind, item: Reasoned) -> None:
-            for copy in copies[item.name]:
-                self.depots.of(copy.storage_tier).book.add(kind, item.name, now, {"reason": item.reason})
+            entry = entries[item.name]
+            before = entry.removal_marked_at  # by another clock, perhaps: what takes it back must come after it
+            at = max(now, before + _INSTANT) if kind is NoteKind.KEPT and before else now
+            for copy in entry.copies:
+                try:
+                    self.depots.of(copy.storage_tier).book.add(kind, item.name, at, {"reason": item.reason})
+                except StorageError as error:  # a store that is full must be swept all the same
+                    missed.append(error.sentence)
 
         in_parallel(partial(note, NoteKind.REMOVED), plan.marks, _THREADS)
         in_parallel(partial(note, NoteKind.KEPT), plan.unmarks, _THREADS)
         return Marked(
-            marked=tuple(item.name for item in plan.marks), unmarked=tuple(item.name for item in plan.unmarks)
+            marked=tuple(item.name for item in plan.marks),
+            unmarked=tuple(item.name for item in plan.unmarks),
+            missed=tuple(dict.fromkeys(missed)),
         )
 
     def sweep(self, tier: StorageTier, running: frozenset[str], attempt: Attempt) -> Swept:
         """Remove from a store what has waited out its grace, by a plan made now."""
-        plan, _ = self.plan(running)
+        view, plan, _ = self._planned(running)
         planned = next((store for store in plan.stores if store.storage_tier is tier), None)
         if planned is None or planned.frozen:
             return Swept(storage_tier=tier, frozen=planned.frozen if planned else plan.frozen)
-        return _Sweep(self.depots.of(tier), planned, attempt, self.clock).run()
-
-
-class _Sweep:
-    """The removal of what one plan says, from one store."""
-
-    def __init__(self, depot: Depot, plan: StorePrune, attempt: Attempt, clock: Clock) -> None:
-        self._depot, self._plan, self._attempt, self._clock = depot, plan, attempt, clock
-        self._until = clock.monotonic() + SWEEP_SECONDS
-        self._objects = self._bytes = self._locked = 0
-
-    def run(self) -> Swept:
-        """Manifests first: what they named is then nobody's."""
-        kept = [item.name for item in self._plan.manifests if not self._remove_manifest(item.name)]
-        layers = self._layers() if not kept else []  # a manifest that stays keeps its layers: the next plan knows
-        gone = 0
-        for start in range(0, len(layers), _BATCH):
-            if self._clock.monotonic() > self._until:
-                break
-            batch = layers[start : start + _BATCH]
-            wanted = self._intended()
-            gone += self._remove_layers([layer_id for layer_id in batch if layer_id not in wanted])
-        return Swept(
-            storage_tier=self._depot.tier,
-            manifests=len(self._plan.manifests) - len(kept),
-            layers=gone,
-            objects=self._objects,
-            bytes=self._bytes,
-            locked=self._locked,
-            left=len(self._plan.layers) - gone,
-        )
-
-    def _layers(self) -> list[str]:
-        return [layer.layer_id for layer in self._plan.layers]
-
-    def _remove_manifest(self, backup_id: str) -> bool:
-        """Whether it is gone; its notes go after it."""
-        self._attempt.check()
-        try:
-            self._depot.store.delete(manifest_name(backup_id))
-        except ObjectLocked:
-            self._locked += 1
-            return False
-        for info in list(self._depot.store.list(f"{NOTES}{backup_id}/")):
-            self._delete(info)
-        return True
-
-    def _remove_layers(self, layer_ids: Sequence[str]) -> int:
-        found = [info for layer_id in layer_ids for info in _objects(self._depot, layer_id)]
-        in_parallel(self._delete, found, _THREADS)
-        self._objects += len(found)
-        self._bytes += sum(info.size for info in found)
-        self._attempt.report(Progress(objects=self._objects, bytes=self._bytes, total=self._plan.objects))
-        return len(layer_ids)
-
-    def _delete(self, info: ObjectInfo) -> None:
-        self._attempt.check()
-        try:
-            self._depot.store.delete(info.name)
-        except ObjectLocked:
-            self._locked += 1
-
-    def _intended(self) -> set[str]:
-        """Layers that copies which began since the plan was made are about to need."""
-        subjects = {
-            name.subject
-            for info in self._depot.store.list(NOTES)
-            if (name := parse_name(info.name)) and name.kind is NoteKind.COPYING
-        }
-        notes = [note for subject in subjects for note in self._depot.book.of(subject)]
-        oldest = self._clock.now() - timedelta(days=INTENT_DAYS)
-        intents = [note for note in notes if note.kind is NoteKind.COPYING and note.at > oldest]
-        return {layer for note in intents for layer in note.body.get("layers", ())}
+        named = {entry.backup_id: entry.layers for entry in view.entries}
+        return Sweep(self.depots.of(tier), planned, named, attempt, self.clock).run()
 
 
 def _state_of(depot: Depot, shelf: Shelf) -> StoreState:
     """What lies in a store besides the backups of the catalogue."""
-    unread = [*shelf.bad, *(one for one in shelf.ignored if one.keyless)]
+    unread = [*shelf.bad, *(one for one in shelf.ignored if one.keyless or _may_keep(one.name))]
     return StoreState(
         storage_tier=depot.tier,
         layers=listed_layers(info for prefix in ("layers/", "chunks/") for info in depot.store.list(prefix)),
@@ -224,6 +144,12 @@ def _state_of(depot: Depot, shelf: Shelf) -> StoreState:
     )
 
 
+def _may_keep(name: str) -> bool:
+    """Whether a note is one that keeps a backup: nothing vouches for it, but a bit may have flipped in it."""
+    note = parse_name(name)
+    return note is not None and note.kind in {NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT}
+
+
 def listed_layers(objects: Iterable[ObjectInfo]) -> Mapping[str, ListedLayer]:
     """The layers that a listing shows, packs included."""
     found: dict[str, list[ObjectInfo]] = {}
@@ -234,12 +160,6 @@ def listed_layers(objects: Iterable[ObjectInfo]) -> Mapping[str, ListedLayer]:
         layer_id: ListedLayer(len(infos), sum(info.size for info in infos), max(info.modified for info in infos))
         for layer_id, infos in found.items()
     }
-
-
-def _objects(depot: Depot, layer_id: str) -> Iterator[ObjectInfo]:
-    """The objects of a layer, packs included."""
-    for prefix in (f"layers/{layer_id}/", f"chunks/{layer_id}-"):
-        yield from (info for info in depot.store.list(prefix) if layer_of_object(info.name) == layer_id)
 
 
 def _silent(view: View) -> Iterator[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot
 from strata.engine.runner import Attempt
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound
+from strata.engine.survey import survey_presence
+from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageError
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan
 from strata.model.ticket import Collected, KnownChunks, Merged, Stored
@@ -48,13 +50,24 @@ class Recorder:
         stacked = {ref.layer_id for tier in self.merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
         borrowed = [ref for ref in self._inherited() if ref.layer_id not in stacked]
         manifest = self.creator.manifest(self.plan, collected, self.merged, written, borrowed, seconds)
+        self._see_inherited()
         attempt.check()
         try:
             self.depot.metadata.save(manifest)
         except ObjectExists:
             self.depot.metadata.load(self.plan.backup_id)  # an earlier attempt wrote it, and died before it said so
         if locker:
-            locker.lock_manifest(manifest)
+            with suppress(
+                StorageError
+            ):  # the backup is there, and its layers are locked; `strata status` tells the rest
+                locker.lock_manifest(manifest)
+
+    def _see_inherited(self) -> None:
+        """Everything taken over is there at this moment too: whatever became of it since it was proved, is told."""
+        layers = [self._reload(ref) for ref in self._inherited()]
+        lacking = survey_presence(self.depot.store, [stored for layer in layers for stored in layer.objects])
+        if lacking:
+            raise _builds_on(lacking[0].name, lacking[0].reason)
 
     def _reload(self, ref: LayerRef) -> Layer:
         try:

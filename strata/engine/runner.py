@@ -14,16 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from strata.catalog.lease import Lease
+from strata.catalog.lease import LEASE_SECONDS, Lease
 from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger
 from strata.clock import Clock
-from strata.errors import BrokerUnavailable, LeaseLost, RunFailed, StageBusy
+from strata.errors import BrokerUnavailable, LeaseLost, RunFailed, StageBusy, StrataError
 from strata.model.layer import Document
 from strata.model.run import Progress, Stage
 
 Result = TypeVar("Result", bound=Document)
 
 _REPORT_SECONDS: Final = 0.2
+_SILENT_SECONDS: Final = LEASE_SECONDS - 3 * RENEW_SECONDS
+"""A lease that was not renewed for so long may be somebody else's soon: the work stops."""
 
 
 class Waits(Exception):
@@ -133,12 +135,18 @@ class StageRunner:
         stop = threading.Event()
 
         def renew() -> None:
+            renewed = self._clock.monotonic()
             while not stop.wait(RENEW_SECONDS):
                 try:
-                    if not self.ledger.renew(attempt.claim) or (run.fence and not self.lease.renew(run.fence)):
-                        attempt.lose()
-                except BrokerUnavailable:
-                    continue  # silence is not loss: the claim stands until it runs out, and `finish` is fenced
+                    if self.ledger.renew(attempt.claim) and not (run.fence and not self.lease.renew(run.fence)):
+                        renewed = self._clock.monotonic()
+                        continue
+                except BrokerUnavailable:  # silence is not loss, as long as the lease cannot have run out meanwhile
+                    if self._clock.monotonic() - renewed < _SILENT_SECONDS:
+                        continue
+                except StrataError:  # the ledger has lost the run
+                    pass
+                attempt.lose()
 
         thread = threading.Thread(target=renew, name=f"renew {attempt.claim.stage}", daemon=True)
         thread.start()

@@ -16,6 +16,7 @@ from strata.catalog.catalogue import Catalogue
 from strata.clock import Clock
 from strata.engine.manager import BackupManager
 from strata.engine.spool import Spool
+from strata.errors import StorageError
 from strata.model.plan import CopyPlan
 from strata.model.run import Run, RunKind
 from strata.planning.backup import is_our_id
@@ -83,9 +84,15 @@ class Upkeep:
                 swept.append(run_id)
         return swept
 
-    def sweep_stores(self) -> int:
-        """Remove what writers that died left unfinished in stores; how many such things there were."""
-        return sum(store.abort_unfinished(_FORGOTTEN) for store in self.tidied)
+    def sweep_stores(self) -> list[str]:
+        """Remove what writers that died left unfinished in stores; the failures of stores that could not be asked."""
+        failures = []
+        for store in self.tidied:
+            try:
+                store.abort_unfinished(_FORGOTTEN)
+            except StorageError as error:  # one store that is not well keeps no other from being tidied
+                failures.append(error.sentence)
+        return failures
 
     def missing_copies(self) -> list[MissingCopy]:
         """The copies to be made now: those that are missing, and that no run is making."""

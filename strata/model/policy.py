@@ -23,5 +23,5 @@ class PolicyReport(Document):
 
     @property
     def holds(self) -> bool:
-        """Whether everything holds that can, as things are configured."""
-        return all(line.holds or not line.possible for line in self.lines)
+        """Whether every rule holds, those too that cannot with what is configured."""
+        return all(line.holds for line in self.lines)

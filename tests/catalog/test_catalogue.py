@@ -272,7 +272,7 @@ def test_a_copy_says_when_it_was_proved_and_whether_damage_came_after(
     local, cloud = catalogue.find(prefix=SECOND)[0].copies
     assert (local.verified_at, cloud.verified_at) == (made[1].recorded_at, None)
     book = NoteBook(stores[CLOUD], keyring)
-    book.add(NoteKind.COPIED, SECOND, NOW + timedelta(days=3))
+    book.add(NoteKind.COPIED, SECOND, NOW + timedelta(days=3), {"read_back": True})
     book.add(NoteKind.DAMAGED, f"{SECOND}-hot", NOW + timedelta(days=4))
     book.add(NoteKind.LOCKED, SECOND, NOW + timedelta(days=4), {"until": "2026-01-01T00:00:00Z"})
     local, cloud = catalogue.find(prefix=SECOND)[0].copies

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from strata.catalog.notes import NoteKind
 from strata.engine.local import copy_here, restore_here
 from strata.errors import BackupNotFound, IntegrityError, ObjectNotFound, SettingError, StoreUnavailable
 from strata.model.backup_type import BackupType
@@ -197,3 +199,56 @@ def test_each_store_has_a_stack_of_its_own(bench: Workbench) -> None:
     second = bench.backup("second", BackupType.INCREMENTAL)
     assert (second.backup_type, second.parent) == (BackupType.INCREMENTAL, "first")
     assert bench.backup("third").parent == "full"
+
+
+def flip(store: FilesystemStore, name: str) -> None:
+    """One bit of an object is another, as on a bad disk."""
+    data = bytearray(store.get(name))
+    data[len(data) // 2] ^= 1
+    store.delete(name)
+    store.put(name, [bytes(data)])
+
+
+def test_a_copy_mends_what_is_known_to_be_damaged(bench: Workbench) -> None:
+    """A layer that was found damaged in the target is read there anew, object by object, and mended where it is."""
+    made = stacked(bench)
+    copy_here(bench.manager, made.backup_id, "copy1", NETWORK)
+    name = next(info.name for info in bench.network_files.list("layers/full-hot/") if info.name.endswith(".seg"))
+    flip(bench.network_files, name)
+    bench.clock.advance(timedelta(seconds=5))  # type: ignore[attr-defined]
+    bench.network.damage.note("full-hot")
+    assert is_damaged(bench, made.backup_id)
+    bench.clock.advance(timedelta(seconds=5))  # type: ignore[attr-defined]
+    mended = copy_here(bench.manager, made.backup_id, "copy2", NETWORK)
+    assert mended.copied == len(bench.layers(made)[0].objects)
+    assert not is_damaged(bench, made.backup_id)
+    assert bench.network.damage.layers == set()
+    bench.network.restorer.verify(bench.network.metadata.load(made.backup_id), tuple(made_tiers(made)), lambda _: None)
+
+
+def is_damaged(bench: Workbench, backup_id: str) -> bool:
+    """Whether NETWORK's copy counts as damaged."""
+    entry = next(entry for entry in bench.catalogue.view().entries if entry.backup_id == backup_id)
+    copy = entry.copy_in(NETWORK)
+    assert copy
+    return copy.damaged
+
+
+def test_damage_at_the_source_is_noted(bench: Workbench) -> None:
+    """So that the backup passes for good no longer, and is not tried again and again."""
+    made = stacked(bench)
+    flip(bench.files, next(name for name in bench.stored("layers/full-hot/") if name.endswith(".seg")))
+    with pytest.raises(IntegrityError):
+        copy_here(bench.manager, made.backup_id, "copy", NETWORK)
+    assert bench.depot.damage.layers == {"full-hot"}
+
+
+def test_pins_and_holds_go_with_a_copy(bench: Workbench) -> None:
+    """What was decided before the copy was made holds where only the copy is left."""
+    made = stacked(bench)
+    bench.catalogue.note(NoteKind.HELD, made.backup_id, bench.clock.now(), {"reason": "a court"})
+    copy_here(bench.manager, made.backup_id, "copy", NETWORK)
+    for info in list(bench.files.list()):
+        bench.files.delete(info.name)
+    (entry,) = [entry for entry in bench.catalogue.view().entries if entry.backup_id == made.backup_id]
+    assert (entry.legal_hold, len(entry.copies)) == (True, 1)

@@ -16,9 +16,10 @@ from strata.engine.copier import Copier
 from strata.engine.depot import Depot
 from strata.engine.local import copy_here
 from strata.engine.prune_runs import PruneRuns, prune_here
-from strata.engine.pruner import Pruned, Pruner, Rules, Swept
+from strata.engine.pruner import Pruned, Pruner, Rules
+from strata.engine.sweep import Swept
 from strata.engine.upkeep import Upkeep
-from strata.errors import BackupNotFound, LeaseHeld, StoreUnavailable
+from strata.errors import BackupNotFound, LeaseHeld, StoreFull, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.record import LargeValue
@@ -255,7 +256,7 @@ def test_what_a_copy_is_about_to_need_stays(pruning: Pruning) -> None:
     pruning.bench.network_files.delete(f"manifests/{made.backup_id}.json")
     pruning.clock.advance(timedelta(days=2))
     copier = Copier(pruning.bench.depots, pruning.clock)
-    copier.announce(copier.plan("copy", made.backup_id, NETWORK))
+    copier.announce(made.backup_id, NETWORK)
     pruning.prune()
     assert list(pruning.bench.network_files.list("layers/"))
     pruning.copy(made.backup_id)
@@ -366,3 +367,45 @@ def test_what_moves_to_the_archive_leaves_the_other_stores_once_it_is_there(prun
     assert any(old.backup_id in name for name in bench.stored("layers/"))
     pruning.restores()
     bench.depots.of(archive).restorer.verify(old, (Tier.HOT,), lambda _: None)
+
+
+def test_a_full_store_is_swept_all_the_same(pruning: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No note can be written there any more; what was marked before goes, and makes room."""
+    old = pruning.backup()
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup()
+    pruning.prune()
+    pruning.backup(BackupType.INCREMENTAL)
+    pruning.clock.advance(timedelta(days=8))
+    pruning.backup(BackupType.INCREMENTAL)
+
+    def full(name: str, parts: object) -> None:
+        raise StoreFull(f"no room for {name}")
+
+    monkeypatch.setattr(pruning.flaky[0], "put", full)
+    pruned = pruning.prune()
+    assert pruned.marks.missed
+    assert old.backup_id not in pruning.held()
+
+
+def test_a_mark_of_a_clock_that_was_ahead_is_taken_back(pruning: Pruning) -> None:
+    """The note that takes it back comes after it, whatever the clocks said."""
+    made = pruning.backup()
+    pruning.backup()
+    pruning.bench.catalogue.note(NoteKind.REMOVED, made.backup_id, pruning.clock.now() + timedelta(days=100))
+    pruning.prune()
+    entries = {entry.backup_id: entry for entry in pruning.bench.catalogue.view().entries}
+    assert entries[made.backup_id].removal_marked_at is None
+
+
+def test_notes_of_what_is_gone_go_too(pruning: Pruning) -> None:
+    """Those of layers with their layers; leftovers of whatever was cut short when they are old."""
+    old = pruning.backup()
+    pruning.bench.depot.book.add(NoteKind.LOCKED, f"{old.backup_id}-hot", pruning.clock.now(), {})
+    pruning.bench.depot.book.add(NoteKind.COPYING, "never-copied", pruning.clock.now(), {"layers": []})
+    pruning.clock.advance(timedelta(days=91))
+    pruning.bench.backup("fresh", fresh=True)
+    pruning.states["fresh"] = dict(pruning.records)
+    pruning.twice()
+    subjects = {name.split("/")[1] for name in pruning.bench.stored("notes/")}
+    assert subjects <= {"fresh"}

@@ -113,7 +113,7 @@ def test_a_copy_that_is_just_being_made_is_not_missing() -> None:
     assert line(told([whole("a", 25 * HOUR), whole("b", HOUR / 2, copies=(copy(NETWORK),))]), "3 copies").holds
 
 
-def test_what_cannot_hold_names_the_setting_and_is_not_demanded() -> None:
+def test_what_cannot_hold_names_the_setting() -> None:
     """One store: one copy beside the live state is all there can be."""
     found = told([entry("f", age=2 * HOUR)], TierStrategy({LOCAL}), locking=frozenset(), promised={})
     short = line(found, "3 copies")
@@ -121,7 +121,11 @@ def test_what_cannot_hold_names_the_setting_and_is_not_demanded() -> None:
     assert "STRATA_CLOUD_URL" in short.advice
     assert "STRATA_CLOUD_LOCK" in line(found, "1 immutable").advice
     fresh = [entry("f", age=2 * HOUR), entry("i", "incremental", HOUR / 6)]
-    assert told([*fresh, entry("d", "differential", HOUR)], TierStrategy({LOCAL})).holds
+    whole_rule = told([*fresh, entry("d", "differential", HOUR)], TierStrategy({LOCAL}))
+    assert not whole_rule.holds
+    assert all(line.holds for line in whole_rule.lines if line.possible)
+    less = told([*fresh, entry("d", "differential", HOUR)], TierStrategy({LOCAL}), copy_rule=CopyRule(2, 1, 0, 0, 0))
+    assert less.holds
 
 
 def test_a_lock_that_is_over_is_none() -> None:

@@ -1,0 +1,160 @@
+"""Sweep: removes from one store what a prune's plan says, manifests before the layers that were theirs.
+
+What began since the plan was made counts: copies say what they are about to need, and these notes are looked at again
+every few seconds, before anything more goes. Killed half way, it leaves layers and notes that nothing names, which the
+next one removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from strata.catalog.metadata import MANIFESTS, backup_id_of
+from strata.catalog.notes import NOTES, NoteKind, parse_name
+from strata.clock import Clock
+from strata.engine.depot import Depot
+from strata.engine.parallel import in_parallel
+from strata.engine.runner import Attempt
+from strata.errors import ObjectLocked, StorageError
+from strata.model.layer import Document, layer_of_object
+from strata.model.manifest import manifest_name
+from strata.model.removal import StorePrune
+from strata.model.run import Progress
+from strata.model.tier import StorageTier
+from strata.planning.prune import INTENT_DAYS
+from strata.storage.port import ObjectInfo
+
+SWEEP_SECONDS: Final = 600.0
+"""How long a sweep holds the lease; what is left then goes with the next one."""
+
+_THREADS: Final = 8
+_LOOK_SECONDS: Final = 2.0
+"""How old the last look at the intents of copies may be when a layer goes."""
+
+_OLD_NOTES: Final = timedelta(days=INTENT_DAYS)
+"""Notes of what is not there any more go when they are older: a copy's intent comes before what it names."""
+
+
+class Swept(Document):
+    """What a prune removed from one store."""
+
+    storage_tier: StorageTier
+    manifests: int = 0
+    layers: int = 0
+    objects: int = 0
+    bytes: int = 0
+    locked: int = 0
+    """Objects that the store itself did not let go."""
+    left: int = 0
+    """Backups and layers for the next sweep: this one took its time, or they are locked, or needed after all."""
+    frozen: tuple[str, ...] = ()
+    """Why nothing was removed, or no more than that."""
+
+
+class Sweep:
+    """The removal of what one plan says; `named` are the layers of each backup."""
+
+    def __init__(
+        self, depot: Depot, plan: StorePrune, named: Mapping[str, Sequence[str]], attempt: Attempt, clock: Clock
+    ) -> None:
+        self._depot, self._plan, self._named = depot, plan, named
+        self._attempt, self._clock = attempt, clock
+        self._until = clock.monotonic() + SWEEP_SECONDS
+        self._looked, self._wanted = float("-inf"), frozenset[str]()
+        self._objects = self._bytes = self._locked = 0
+
+    def run(self) -> Swept:
+        """Remove it all, or as much as there is time for; a store that fails meanwhile is told, and fails no other."""
+        gone = layers = 0
+        failure = ""
+        try:
+            stayed: set[str] = set()
+            for item in self._plan.manifests:
+                if self._remove_manifest(item.name):
+                    gone += 1
+                else:
+                    stayed.update(self._named.get(item.name, ()))
+            layers = sum(self._remove_layer(layer.layer_id, stayed) for layer in self._plan.layers)
+            self._remove_old_notes()
+        except StorageError as error:
+            failure = error.sentence
+        return Swept(
+            storage_tier=self._depot.tier,
+            manifests=gone,
+            layers=layers,
+            objects=self._objects,
+            bytes=self._bytes,
+            locked=self._locked,
+            left=len(self._plan.manifests) - gone + len(self._plan.layers) - layers,
+            frozen=(failure,) if failure else (),
+        )
+
+    def _remove_manifest(self, backup_id: str) -> bool:
+        """Whether it is gone; its notes go after it."""
+        self._attempt.check()
+        if self._clock.monotonic() > self._until:
+            return False
+        try:
+            self._depot.store.delete(manifest_name(backup_id))
+        except ObjectLocked:
+            self._locked += 1
+            return False
+        self._remove_all(list(self._depot.store.list(f"{NOTES}{backup_id}/")))
+        return True
+
+    def _remove_layer(self, layer_id: str, stayed: set[str]) -> bool:
+        """Whether all of it is gone, its notes too."""
+        if layer_id in stayed or self._clock.monotonic() > self._until or layer_id in self._intended():
+            return False
+        found = list(_objects(self._depot, layer_id))
+        held = self._locked
+        self._remove_all(found)
+        if self._locked > held:
+            return False
+        self._remove_all(list(self._depot.store.list(f"{NOTES}{layer_id}/")))
+        self._objects += len(found)
+        self._bytes += sum(info.size for info in found)
+        self._attempt.report(Progress(objects=self._objects, bytes=self._bytes, total=self._plan.objects))
+        return True
+
+    def _remove_old_notes(self) -> None:
+        """Notes of backups and layers that are not in the store any more, where they are old."""
+        store, oldest = self._depot.store, self._clock.now() - _OLD_NOTES
+        there = {backup_id_of(info.name) for info in store.list(MANIFESTS)}
+        there |= {layer for info in store.list("layers/") if (layer := layer_of_object(info.name))}
+        notes = [(info, parse_name(info.name)) for info in store.list(NOTES) if info.modified < oldest]
+        self._remove_all([info for info, name in notes if name and name.subject not in there])
+
+    def _remove_all(self, found: Sequence[ObjectInfo]) -> None:
+        in_parallel(self._remove, found, _THREADS)
+
+    def _remove(self, info: ObjectInfo) -> None:
+        self._attempt.check()
+        try:
+            self._depot.store.delete(info.name)
+        except ObjectLocked:
+            self._locked += 1
+
+    def _intended(self) -> frozenset[str]:
+        """Layers that copies which began since the plan was made are about to need."""
+        now = self._clock.monotonic()
+        if now - self._looked >= _LOOK_SECONDS or self._looked == float("-inf"):
+            self._looked, self._wanted = now, frozenset(self._read_intents())
+        return self._wanted
+
+    def _read_intents(self) -> Iterator[str]:
+        listed = (parse_name(info.name) for info in self._depot.store.list(NOTES))
+        subjects = {name.subject for name in listed if name and name.kind is NoteKind.COPYING}
+        oldest = self._clock.now() - timedelta(days=INTENT_DAYS)
+        for subject in subjects:
+            for note in self._depot.book.of(subject):
+                if note.kind is NoteKind.COPYING and note.at > oldest:
+                    yield from note.body.get("layers", ())
+
+
+def _objects(depot: Depot, layer_id: str) -> Iterator[ObjectInfo]:
+    """The objects of a layer, packs included."""
+    for prefix in (f"layers/{layer_id}/", f"chunks/{layer_id}-"):
+        yield from (info for info in depot.store.list(prefix) if layer_of_object(info.name) == layer_id)
