@@ -186,12 +186,13 @@ class Wiring(StoreWiring):
     @cached_property
     def prunes(self) -> PruneRuns:
         """Prunes through the workers."""
-        return PruneRuns(self.manager, self._pruner)
+        return PruneRuns(self.manager, self._pruner, timekeeper=self.ledger)
 
     @cached_property
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
-        return PruneRuns(self.local_manager, self._pruner, [self.ledger] if self.ledger_answers else [])
+        shared = self.ledger if self.ledger_answers else None
+        return PruneRuns(self.local_manager, self._pruner, [shared] if shared else [], shared)
 
     @cached_property
     def _pruner(self) -> Pruner:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from strata.catalog.ledger import Ledger
 from strata.engine.manager import BackupManager, who
 from strata.engine.pruner import Marked, Pruned, Pruner
 from strata.engine.sweep import Swept
-from strata.errors import LeaseHeld, RunFailed, StrataError
+from strata.errors import LeaseHeld, RunFailed, SettingError, StrataError
 from strata.model.plan import PruneOrder
 from strata.model.run import RunKind, RunState, Stage
 from strata.model.tier import StorageTier
+from strata.planning.clocks import TOLERANCE
+from strata.planning.tables import spoken
 
 _KNOWN_RUNS = 10_000
 
@@ -26,6 +29,8 @@ class PruneRuns:
     pruner: Pruner
     others: Sequence[Ledger] = ()
     """Further ledgers whose runs are to be left alone: that of the workers, where this process has its own."""
+    timekeeper: Ledger | None = None
+    """The ledger whose clock ours must agree with: by a clock that is ahead everything would be old enough to go."""
 
     @property
     def running(self) -> frozenset[str]:
@@ -43,6 +48,7 @@ class PruneRuns:
             return self.order(run_id)
         fence = None
         try:
+            self._compare_clocks()
             fence = self.manager.lease.acquire(run_id, who())
             stores = tuple(depot.tier for depot in self.manager.depots)
             order = PruneOrder(prune_id=run_id, created_at=self.pruner.clock.now(), stores=stores)
@@ -52,6 +58,17 @@ class PruneRuns:
             raise
         self.manager.begin(run_id, RunKind.PRUNE, order.model_dump_json(), fence)
         return self.order(run_id)
+
+    def _compare_clocks(self) -> None:
+        if self.timekeeper is None:
+            return
+        apart = self.pruner.clock.now().timestamp() - self.timekeeper.clock_ms() / 1000
+        if abs(apart) > TOLERANCE.total_seconds():
+            raise SettingError(
+                f"nothing is pruned: this machine's clock is {spoken(timedelta(seconds=abs(apart)))} "
+                f"{'ahead of' if apart > 0 else 'behind'} the ledger's",
+                hint="Set the clocks right; by a wrong one backups seem older than they are.",
+            )
 
     def order(self, run_id: str) -> PruneOrder:
         """What a prune under way was asked to do."""

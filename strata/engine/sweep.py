@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from strata.catalog.history import HISTORY
 from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
 from strata.clock import Clock
@@ -35,6 +36,9 @@ _LOOK_SECONDS: Final = 2.0
 
 _OLD_NOTES: Final = timedelta(days=INTENT_DAYS)
 """Notes of what is not there any more go when they are older: a copy's intent comes before what it names."""
+
+_OLD_RUNS: Final = timedelta(days=180)
+"""For so long it is told which runs failed."""
 
 
 class Swept(Document):
@@ -120,12 +124,13 @@ class Sweep:
         return True
 
     def _remove_old_notes(self) -> None:
-        """Notes of backups and layers that are not in the store any more, where they are old."""
+        """Notes of backups and layers that are not in the store any more, where they are old; old failures of runs."""
         store, oldest = self._depot.store, self._clock.now() - _OLD_NOTES
         there = {backup_id_of(info.name) for info in store.list(MANIFESTS)}
         there |= {layer for info in store.list("layers/") if (layer := layer_of_object(info.name))}
         notes = [(info, parse_name(info.name)) for info in store.list(NOTES) if info.modified < oldest]
         self._remove_all([info for info, name in notes if name and name.subject not in there])
+        self._remove_all([info for info in store.list(HISTORY) if info.modified < self._clock.now() - _OLD_RUNS])
 
     def _remove_all(self, found: Sequence[ObjectInfo]) -> None:
         in_parallel(self._remove, found, _THREADS)

@@ -19,7 +19,7 @@ from strata.engine.prune_runs import PruneRuns, prune_here
 from strata.engine.pruner import Pruned, Pruner, Rules
 from strata.engine.sweep import Swept
 from strata.engine.upkeep import Upkeep
-from strata.errors import BackupNotFound, LeaseHeld, StoreFull, StoreUnavailable
+from strata.errors import BackupNotFound, LeaseHeld, SettingError, StoreFull, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.record import LargeValue
@@ -409,3 +409,13 @@ def test_notes_of_what_is_gone_go_too(pruning: Pruning) -> None:
     pruning.twice()
     subjects = {name.split("/")[1] for name in pruning.bench.stored("notes/")}
     assert subjects <= {"fresh"}
+
+
+def test_a_machine_whose_clock_is_ahead_prunes_nothing(pruning: Pruning) -> None:
+    """The ledger's clock tells: by its own every backup would be old enough."""
+    pruning.backup()
+    runs = replace(pruning.prunes, timekeeper=pruning.bench.ledger)
+    prune_here(runs, "right")
+    pruning.clock.advance(timedelta(days=91))
+    with pytest.raises(SettingError, match="clock is 9[01] d ahead of the ledger's"):
+        prune_here(runs, "ahead")
