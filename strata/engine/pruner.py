@@ -59,7 +59,7 @@ class Swept(Document):
     locked: int = 0
     """Objects that the store itself did not let go."""
     left: int = 0
-    """Layers for the next sweep, because this one took its time."""
+    """Layers for the next sweep: this one took its time, or the store keeps some of their objects."""
     frozen: tuple[str, ...] = ()
 
 
@@ -178,23 +178,27 @@ class _Sweep:
             self._locked += 1
             return False
         for info in list(self._depot.store.list(f"{NOTES}{backup_id}/")):
-            self._delete(info)
+            self._delete(info, [])
         return True
 
     def _remove_layers(self, layer_ids: Sequence[str]) -> int:
+        """How many of them are gone; one of which the store keeps an object is not."""
         found = [info for layer_id in layer_ids for info in _objects(self._depot, layer_id)]
-        in_parallel(self._delete, found, _THREADS)
-        self._objects += len(found)
-        self._bytes += sum(info.size for info in found)
+        kept: list[ObjectInfo] = []
+        in_parallel(partial(self._delete, kept=kept), found, _THREADS)
+        self._objects += len(found) - len(kept)
+        self._bytes += sum(info.size for info in found) - sum(info.size for info in kept)
         self._attempt.report(Progress(objects=self._objects, bytes=self._bytes, total=self._plan.objects))
-        return len(layer_ids)
+        return len(layer_ids) - len({layer_of_object(info.name) for info in kept})
 
-    def _delete(self, info: ObjectInfo) -> None:
+    def _delete(self, info: ObjectInfo, kept: list[ObjectInfo]) -> None:
+        """Remove an object, or add it to those that the store keeps."""
         self._attempt.check()
         try:
             self._depot.store.delete(info.name)
         except ObjectLocked:
             self._locked += 1
+            kept.append(info)
 
     def _intended(self) -> set[str]:
         """Layers that copies which began since the plan was made are about to need."""
