@@ -72,6 +72,31 @@ def test_list_says_which_stores_hold_a_backup(strata: Command, backup_id: str) -
     (line,) = [line for line in said.out.splitlines() if line.startswith(backup_id)]
     assert line.split()[-1] == "L-C-"
     assert len(line) <= 100
+    assert backup["ratio"] == round(backup["logical_bytes"] / backup["stored_bytes"], 2)
+    assert f" {backup['ratio']:.1f}x " in line
+
+
+def test_show_says_what_kind_of_media_copies_lie_on_and_which_are_missing(
+    strata: Command, backup_id: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that the placement names is missing; not one in a store that does not answer, or was not asked."""
+    document = strata("show", backup_id, "--json").document
+    assert {copy["storage_tier"]: copy["medium"] for copy in document["copies"]} == {
+        "local": "disk",
+        "cloud": "object storage",
+    }
+    assert document["missing"] == []
+    client = make_client(S3Access(s3_server.endpoint, s3_server.access_key, s3_server.secret_key), 1)
+    client.delete_object(Bucket=bucket, Key=f"backups/manifests/{backup_id}.json")
+    (missing,) = strata("show", backup_id, "--json").document["missing"]
+    assert (missing["storage_tier"], missing["medium"]) == ("cloud", "object storage")
+    assert missing["store_url"].startswith("s3://")
+    (row,) = [line for line in strata("show", backup_id).out.splitlines() if line.startswith("CLOUD")]
+    assert "object storage" in row
+    assert row.split()[-1] == "missing"
+    assert strata("show", backup_id, "--store", "local", "--json").document["missing"] == []
+    monkeypatch.setenv("STRATA_CLOUD_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert strata("show", backup_id, "--json").document["missing"] == []
 
 
 def test_a_silent_store_is_named_and_hides_nothing(
