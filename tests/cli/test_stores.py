@@ -246,3 +246,27 @@ def test_one_stores_url_and_the_keyring_are_enough(
     assert done.code == 0, done.err
     assert json.loads(done.out)["tiers"][0]["written"] == RECORDS
     assert hot.dbsize() == RECORDS
+
+
+def test_a_dry_prune_shows_what_moves_by_age(
+    strata: Command, backup_id: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an ARCHIVE the reason is told; with one, what is copied there, and why the last good one stays."""
+    monkeypatch.setenv("STRATA_ARCHIVE_AFTER_DAYS", "full=0")
+    assert "By age: nothing moves to ARCHIVE, for STRATA_ARCHIVE_URL is not set." in strata("prune", "--dry-run").out
+    for name, value in {
+        "URL": f"s3://{bucket}/archive",
+        "ENDPOINT": s3_server.endpoint,
+        "ACCESS_KEY_ID": s3_server.access_key,
+        "SECRET_ACCESS_KEY": s3_server.secret_key,
+    }.items():
+        monkeypatch.setenv(f"STRATA_ARCHIVE_{name}", value)
+    last = strata("backup", "full", "--local", "--json").document["backup_id"]
+    moves = strata("prune", "--dry-run", "--json").document["moves"]
+    (move,) = moves["copies"]
+    assert (move["backup_id"], move["source"], move["target"]) == (backup_id, "local", "archive")
+    assert moves["left"] == [{"name": last, "reason": "it is the last good full backup"}]
+    assert (moves["releases"], moves["reasons"]) == ([], [])
+    said = " ".join(strata("prune", "--dry-run").out.split())
+    assert f"{backup_id} local is copied to ARCHIVE full backups move after 0 days" in said
+    assert f"{last} stays where it is it is the last good full backup" in said
