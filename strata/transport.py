@@ -12,6 +12,7 @@ from strata.model.tier import StorageTier
 from strata.settings import PREFIX, Settings
 from strata.storage.append_only import AppendOnlyStore
 from strata.storage.filesystem import FilesystemStore, folder_of
+from strata.storage.metered import MeteredStore
 from strata.storage.port import Locking, LockMode, ObjectStore
 from strata.storage.read_only import ReadOnlyStore
 from strata.storage.retrying import RetryingStore
@@ -31,7 +32,7 @@ class TransportService:
         self._settings, self._clock = settings, clock
 
     def stores(self) -> dict[StorageTier, ObjectStore]:
-        """The configured stores, in the order of StorageTier: throttled, and asked again where they do not answer."""
+        """The configured stores, in StorageTier's order: metered, throttled, asked again where they do not answer."""
         return {tier: self._wrapped(tier) for tier in StorageTier if self.url(tier) is not None}
 
     def locking(self) -> dict[StorageTier, Locking]:
@@ -75,7 +76,8 @@ class TransportService:
     def _wrapped(self, tier: StorageTier) -> ObjectStore:
         store, rate = self.bare(tier), getattr(self._settings, f"{tier.value}_bandwidth")
         guarded = ReadOnlyStore(store) if self._settings.stores_read_only else store
-        return RetryingStore(ThrottledStore(guarded, Bandwidth(rate, self._clock)) if rate else guarded)
+        retrying = RetryingStore(ThrottledStore(guarded, Bandwidth(rate, self._clock)) if rate else guarded)
+        return MeteredStore(retrying, self._clock)
 
     def _append_only(self, tier: StorageTier) -> AppendOnlyStore:
         return AppendOnlyStore(self._root(tier), self._clock, self.share(tier))

@@ -16,7 +16,9 @@ from celery.utils.log import get_task_logger
 from strata.catalog.ledger import Claim
 from strata.errors import StageBusy, StrataError
 from strata.model.run import Progress, Run, RunKind, RunState
+from strata.model.tier import StorageTier
 from strata.settings import load_settings
+from strata.storage.metered import Meter, MeteredStore
 from strata.wiring import Wiring
 
 BUSY_SECONDS: Final = 2
@@ -51,7 +53,8 @@ class StageTask(Task):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body; turn its errors into a retry or into one clean failure."""
         try:
-            return self.run(*args, **kwargs)  # Task.__call__ would hide the request that `retry` and `replace` need
+            with _use_told(self.name, args[0]):
+                return self.run(*args, **kwargs)  # Task.__call__ would hide the request that `retry` and `replace` need
         except (Ignore, Retry):
             raise
         except StageBusy:
@@ -129,6 +132,24 @@ def read_as(task: Any, *args: str, shown: str = "", lane: str = "") -> Any:
     return signature.set(
         argsrepr=f"({', '.join(args)})", kwargsrepr="{}", shadow=f"{task.name.rsplit('.', 1)[-1]}[{words}]"
     )
+
+
+@contextmanager
+def _use_told(task: str, run_id: str) -> Iterator[None]:
+    """Log which stores a stage used: calls, bytes, and the seconds of its threads together, retries included."""
+    before = _meters()
+    try:
+        yield
+    finally:
+        for tier, now in _meters().items():
+            used = now - before[tier]
+            if used.calls:
+                words = (task, run_id, tier.upper(), used.calls, used.bytes / 1e6, used.seconds)
+                logger.info("%s of %s used %s: %d calls, %.1f MB, %.2f s", *words)
+
+
+def _meters() -> dict[StorageTier, Meter]:
+    return {tier: store.total for tier, store in wiring().stores.items() if isinstance(store, MeteredStore)}
 
 
 def _show_progress(claim: Claim, progress: Progress) -> None:

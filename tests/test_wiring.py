@@ -14,6 +14,7 @@ from strata.model.tier import StorageTier
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
 from strata.storage.append_only import AppendOnlyStore
+from strata.storage.metered import MeteredStore
 from strata.storage.port import LockMode
 from strata.storage.retrying import RetryingStore
 from strata.storage.s3 import S3Store
@@ -76,7 +77,8 @@ def test_a_store_is_asked_again_and_throttled_where_that_is_set(settings: Settin
     """A bandwidth stands behind the retries, so that each try is paid for; without one there is no throttle."""
     cloud = {"cloud_url": "s3://near", "cloud_bandwidth": 1000}
     stores = Wiring(settings.model_copy(update=cloud)).stores
-    local, near = stores[StorageTier.LOCAL], stores[StorageTier.CLOUD]
+    assert all(isinstance(store, MeteredStore) for store in stores.values())
+    local, near = (stores[tier].inner for tier in (StorageTier.LOCAL, StorageTier.CLOUD))  # type: ignore[attr-defined]
     assert isinstance(local, RetryingStore)
     assert not isinstance(local.inner, ThrottledStore)
     assert isinstance(near, RetryingStore)

@@ -14,7 +14,7 @@ import click
 
 from strata.cli.choosing import Moment, StoreChoice, tell_silent
 from strata.cli.columns import in_columns, unique_lengths
-from strata.cli.output import Output, age, common_options, size
+from strata.cli.output import Output, age, common_options, ratio, size
 from strata.errors import StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strata.catalog.view import View
 
 _FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
-_NUMBERS: Final = ("age", "records", "logical", "added")
+_NUMBERS: Final = ("age", "records", "logical", "ratio", "added")
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def list_command(
 
 
 def entry_document(entry: CatalogueEntry) -> dict[str, Any]:
-    """What `list` says of a backup with --json; sizes in bytes."""
+    """What `list` says of a backup with --json; sizes in bytes, `ratio` is logical to stored."""
     return {
         "backup_id": entry.backup_id,
         "type": entry.backup_type.value,
@@ -103,6 +103,7 @@ def entry_document(entry: CatalogueEntry) -> dict[str, Any]:
         "logical_bytes": entry.logical_bytes,
         "added_bytes": entry.added_bytes,
         "stored_bytes": entry.stacked_bytes,
+        "ratio": round(entry.logical_bytes / entry.stacked_bytes, 2) if entry.stacked_bytes else None,
         "copies": [copy.model_dump(mode="json") for copy in entry.copies],
         "pinned": entry.pinned,
         "legal_hold": entry.legal_hold,
@@ -165,6 +166,7 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         _letters(Tier, entry.tiers),
         f"{entry.records:,}",
         size(entry.logical_bytes),
+        ratio(entry.logical_bytes, entry.stacked_bytes),
         size(entry.added_bytes),
         _letters(StorageTier, tuple([copy.storage_tier for copy in entry.copies])),
         ", ".join(filter(None, states)),

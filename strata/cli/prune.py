@@ -14,8 +14,8 @@ from strata.cli.output import Output, Seconds, common_options, plain_table, refu
 from strata.errors import Refused, SettingError
 
 if TYPE_CHECKING:
-    from strata.engine.pruner import Pruned
-    from strata.model.removal import PrunePlan, RetentionPlan
+    from strata.engine.pruner import Planned, Pruned
+    from strata.model.removal import MovePlan, PrunePlan, RetentionPlan
 
 
 @click.command("prune")
@@ -42,7 +42,7 @@ def prune_command(
 
     First they are marked. After the time of grace (STRATA_PRUNE_GRACE_HOURS) the next prune removes their manifests,
     and each layer that no backup of its store names. Nothing goes while a clock lies, while a store is silent, or from
-    a store with a manifest that cannot be read.
+    a store with a manifest that cannot be read. --dry-run shows too what moves to ARCHIVE by its age.
     """
     from strata.cli.watching import here, outcome, tell_sent
     from strata.engine.prune_runs import prune_here
@@ -56,14 +56,12 @@ def prune_command(
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     wiring = Wiring(load_settings(), tell=output.note)
     runs = wiring.local_prunes if local or not wiring.ledger_answers else wiring.prunes
-    plan, retention = runs.pruner.plan(runs.running)
+    planned = runs.pruner.plan(runs.running)
     if dry_run:
-        _show_plan(output, plan, retention, everything=everything)
-        output.note("Nothing was done.")
-        output.document({"plan": plan.model_dump(mode="json"), "retention": retention.model_dump(mode="json")})
+        _show_dry(output, planned, everything=everything)
         return
-    _show_plan(output, plan, retention, everything=everything, on_stderr=True)
-    if not yes and _does_anything(plan):
+    _show_plan(output, planned.prune, planned.retention, everything=everything, on_stderr=True)
+    if not yes and _does_anything(planned.prune):
         _ask()
     run_id = new_run_id("prune", datetime.now(UTC))
     if local and not (no_workers or wiring.ledger_answers):
@@ -97,6 +95,20 @@ def _ask() -> None:
         raise Refused("nothing was pruned")
 
 
+def _show_dry(output: Output, planned: Planned, *, everything: bool) -> None:
+    if not output.json:
+        _show_plan(output, planned.prune, planned.retention, everything=everything)
+        _show_moves(output, planned.moves)
+    output.note("Nothing was done.")
+    output.document(
+        {
+            "plan": planned.prune.model_dump(mode="json"),
+            "retention": planned.retention.model_dump(mode="json"),
+            "moves": planned.moves.model_dump(mode="json"),
+        }
+    )
+
+
 def _show_plan(
     output: Output, plan: PrunePlan, retention: RetentionPlan, *, everything: bool, on_stderr: bool = False
 ) -> None:
@@ -120,6 +132,21 @@ def _show_plan(
         if swept.layers:
             freed = f"{len(swept.layers):,} layers, {swept.objects:,} objects, {size(swept.bytes)}"
             console.print(f"{swept.storage_tier.upper()}: {freed} are freed.")
+
+
+def _show_moves(output: Output, moves: MovePlan) -> None:
+    """What the workers will copy to ARCHIVE, what goes since it is there, and what stays though it is old enough."""
+    for reason in moves.reasons:
+        output.say(f"By age: {reason}.")
+    table = plain_table("backup", "in", "by its age", "why", wrap=("why",))
+    for step, what in ((moves.copies, "is copied to ARCHIVE"), (moves.releases, "goes, for ARCHIVE has it")):
+        for move in step:
+            table.add_row(move.backup_id, move.source.value, what, move.reason)
+    for item in moves.left:
+        table.add_row(item.name, "", "stays where it is", item.reason)
+    if table.rows:
+        output.say("")
+        output.show(table)
 
 
 Row = tuple[str, str, tuple[str, str], str]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
-from strata.errors import StrataError
+from strata.errors import SettingError, StrataError
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from strata.model.copies import CatalogueEntry
     from strata.model.manifest import BackupMetadata, TierContent
     from strata.seal.keyring import Keyring
+    from strata.store_wiring import StoreWiring
 
 
 @click.command("show")
@@ -34,12 +36,23 @@ def show_command(output: Output, backup: str, store: StorageTier | None) -> None
     tell_unable(output, found, wiring.catalogue.silent_stores)
     manifest = found.manifest
     entry, notes = wiring.catalogue.entry(found)
+    unknown = set(StorageTier) if store else {*found.unable, *wiring.catalogue.silent_stores}
+    missing = [tier for tier in _lacking(wiring, entry) if tier not in unknown]
+    known = entry.model_dump(mode="json", include={"copies", "pinned", "legal_hold", "removal_marked_at"})
     held = _held(wiring.keyring, manifest)
     sources = open_details(wiring.keyring, manifest) if held else {}
     output.document(
         {
             **manifest.model_dump(mode="json"),
-            **entry.model_dump(mode="json", include={"copies", "pinned", "legal_hold", "removal_marked_at"}),
+            **known,
+            "copies": [
+                {**document, "medium": copy.storage_tier.medium}
+                for document, copy in zip(known["copies"], entry.copies, strict=True)
+            ],
+            "missing": [
+                {"storage_tier": tier.value, "medium": tier.medium, "store_url": wiring.stores[tier].url}
+                for tier in missing
+            ],
             "notes": [{"storage_tier": tier.value, **note.model_dump(mode="json")} for tier, note in notes],
             "key_held": held,
             "sources": sources,
@@ -47,18 +60,30 @@ def show_command(output: Output, backup: str, store: StorageTier | None) -> None
     )
     if not output.json:
         _show_backup(output, manifest, sources, held=held)
-        _show_copies(output, entry, notes)
+        _show_copies(output, entry, {tier: wiring.stores[tier].url for tier in missing})
+        _show_notes(output, notes)
 
 
-def _show_copies(output: Output, entry: CatalogueEntry, notes: list[tuple[StorageTier, Note]]) -> None:
-    table = plain_table("copy in", "where", "proved", "state", wrap=("where",))
+def _lacking(wiring: StoreWiring, entry: CatalogueEntry) -> tuple[StorageTier, ...]:
+    with suppress(SettingError):  # a machine that only restores has no store that takes such backups
+        return wiring.strategy.lacking(entry, wiring.clock.now())
+    return ()
+
+
+def _show_copies(output: Output, entry: CatalogueEntry, missing: dict[StorageTier, str]) -> None:
+    table = plain_table("copy in", "kind", "where", "proved", "state", wrap=("where",))
     for copy in entry.copies:
         proved = f"{local_time(copy.verified_at)} ({age(copy.verified_at)} ago)" if copy.verified_at else "-"
         lock = f"locked until {local_time(copy.locked_until)}" if copy.locked_until else ""
         state = ", ".join(filter(None, ("damaged" if copy.damaged else "", lock)))
-        table.add_row(copy.storage_tier.upper(), copy.store_url, proved, state)
+        table.add_row(copy.storage_tier.upper(), copy.storage_tier.medium, copy.store_url, proved, state)
+    for tier, url in missing.items():
+        table.add_row(tier.upper(), tier.medium, url, "-", "missing")
     output.say("")
     output.show(table)
+
+
+def _show_notes(output: Output, notes: list[tuple[StorageTier, Note]]) -> None:
     if not notes:
         return
     table = plain_table("noted", "", "in", "says", wrap=("says",))

@@ -21,8 +21,9 @@ BROKEN: Final = 12
 def status_command(output: Output) -> int:
     """Say whether there are backups as promised: how old, how many copies, where, how sound. Exit code 12 if not.
 
-    For each type the age of the last good backup against its promised interval (STRATA_PROMISED), then the rule of
-    copies (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors.
+    For each type the age of the last good backup against its promised interval (STRATA_PROMISED), or where nothing is
+    promised of it the age alone; then the rule of copies (STRATA_COPY_RULE): so many copies, on so many kinds of media,
+    offsite, immutable, and without errors.
     """
     from strata.model.policy import PolicyReport
     from strata.planning.missing import missing_copies, placement_line

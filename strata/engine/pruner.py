@@ -25,7 +25,7 @@ from strata.engine.runner import Attempt
 from strata.engine.sweep import Sweep, Swept
 from strata.errors import StorageError
 from strata.model.layer import Document, layer_of_object
-from strata.model.removal import PrunePlan, Reasoned, RetentionPlan
+from strata.model.removal import MovePlan, PrunePlan, Reasoned, RetentionPlan
 from strata.model.tier import StorageTier
 from strata.planning.prune import Intent, ListedLayer, PruneRules, PruneState, StoreState, plan_prune
 from strata.planning.retention import RetentionService
@@ -62,6 +62,16 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What a prune would do, what that rests on, and what moves by age: its releases are in the prune already."""
+
+    view: View
+    prune: PrunePlan
+    retention: RetentionPlan
+    moves: MovePlan
+
+
+@dataclass(frozen=True)
 class Pruner:
     """Plans prunes, and carries them out. The catalogue must be one without a cache."""
 
@@ -70,35 +80,33 @@ class Pruner:
     rules: Rules
     clock: Clock
 
-    def plan(self, running: frozenset[str]) -> tuple[PrunePlan, RetentionPlan]:
-        """What a prune would do now, and why each backup stays or goes; nothing is done.
+    def plan(self, running: frozenset[str]) -> Planned:
+        """What a prune would do now, and why each backup stays, goes or moves; nothing is done.
 
         `running` are the ids of runs that have not ended, and of the backups they restore or copy.
         """
-        _, plan, retention = self._planned(running)
-        return plan, retention
-
-    def _planned(self, running: frozenset[str]) -> tuple[View, PrunePlan, RetentionPlan]:
         view, now = self.catalogue.view(), self.clock.now()
         retention = self.rules.retention.decide(view.entries, now)
         if view.silent:
             retention = retention.model_copy(update={"frozen": (*retention.frozen, *_silent(view))})
         stores = [_state_of(self.depots.of(shelf.tier), shelf) for shelf in view.shelves]
+        moves = self.rules.strategy.moves(view.entries, now)
         state = PruneState(
             entries=view.entries,
             retention=retention,
             stores=stores,
             now=now,
             running=running,
-            releases=self.rules.strategy.moves(view.entries, now).releases,
+            releases=moves.releases,
             rules=self.rules.prune,
         )
-        return view, plan_prune(state), retention
+        return Planned(view, plan_prune(state), retention, moves)
 
     def mark(self, running: frozenset[str]) -> Marked:
         """Note, wherever they lie, which backups go when the grace is over, and which stay after all."""
-        view, plan, _ = self._planned(running)
-        now, entries = self.clock.now(), {entry.backup_id: entry for entry in view.entries}
+        planned = self.plan(running)
+        plan = planned.prune
+        now, entries = self.clock.now(), {entry.backup_id: entry for entry in planned.view.entries}
         missed: list[str] = []
 
         def note(kind: NoteKind, item: Reasoned) -> None:
@@ -121,11 +129,11 @@ class Pruner:
 
     def sweep(self, tier: StorageTier, running: frozenset[str], attempt: Attempt) -> Swept:
         """Remove from a store what has waited out its grace, by a plan made now."""
-        view, plan, _ = self._planned(running)
-        planned = next((store for store in plan.stores if store.storage_tier is tier), None)
+        whole = self.plan(running)
+        planned = next((store for store in whole.prune.stores if store.storage_tier is tier), None)
         if planned is None or planned.frozen:
-            return Swept(storage_tier=tier, frozen=planned.frozen if planned else plan.frozen)
-        named = {entry.backup_id: entry.layers for entry in view.entries}
+            return Swept(storage_tier=tier, frozen=planned.frozen if planned else whole.prune.frozen)
+        named = {entry.backup_id: entry.layers for entry in whole.view.entries}
         return Sweep(self.depots.of(tier), planned, named, attempt, self.clock).run()
 
 

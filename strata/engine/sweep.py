@@ -8,6 +8,7 @@ next one removes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -112,16 +113,13 @@ class Sweep:
         """Whether all of it is gone, its notes too."""
         if layer_id in stayed or self._clock.monotonic() > self._until or layer_id in self._intended():
             return False
-        found = list(_objects(self._depot, layer_id))
-        held = self._locked
-        self._remove_all(found)
-        if self._locked > held:
-            return False
-        self._remove_all(list(self._depot.store.list(f"{NOTES}{layer_id}/")))
-        self._objects += len(found)
-        self._bytes += sum(info.size for info in found)
+        gone, whole = self._remove_all(list(_objects(self._depot, layer_id)))
+        self._objects += len(gone)
+        self._bytes += sum(info.size for info in gone)
         self._attempt.report(Progress(objects=self._objects, bytes=self._bytes, total=self._plan.objects))
-        return True
+        if whole:
+            self._remove_all(list(self._depot.store.list(f"{NOTES}{layer_id}/")))
+        return whole
 
     def _remove_old_notes(self) -> None:
         """Notes of backups and layers that are not in the store any more, where they are old; old failures of runs."""
@@ -132,15 +130,19 @@ class Sweep:
         self._remove_all([info for info, name in notes if name and name.subject not in there])
         self._remove_all([info for info in store.list(HISTORY) if info.modified < self._clock.now() - _OLD_RUNS])
 
-    def _remove_all(self, found: Sequence[ObjectInfo]) -> None:
-        in_parallel(self._remove, found, _THREADS)
+    def _remove_all(self, found: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], bool]:
+        """The objects that are gone, and whether that is all of them."""
+        gone: list[ObjectInfo] = []
 
-    def _remove(self, info: ObjectInfo) -> None:
-        self._attempt.check()
-        try:
-            self._depot.store.delete(info.name)
-        except ObjectLocked:
-            self._locked += 1
+        def remove(info: ObjectInfo) -> None:
+            self._attempt.check()
+            with suppress(ObjectLocked):
+                self._depot.store.delete(info.name)
+                gone.append(info)
+
+        in_parallel(remove, found, _THREADS)
+        self._locked += len(found) - len(gone)
+        return gone, len(gone) == len(found)
 
     def _intended(self) -> frozenset[str]:
         """Layers that copies which began since the plan was made are about to need."""

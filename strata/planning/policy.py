@@ -68,9 +68,15 @@ def slack(interval: timedelta) -> timedelta:
 def report(
     entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
 ) -> PolicyReport:
-    """Every rule, in the order in which a person wants them: ages first, then 3-2-1-1-0."""
+    """Every rule, in the order in which a person wants them: the age of each type first, then 3-2-1-1-0."""
     staying = [entry for entry in entries if entry.removal_marked_at is None]
-    ages = [_age(staying, backup_type, interval, now) for backup_type, interval in promises.intervals.items()]
+    intervals = promises.intervals
+    ages = [
+        _age(staying, backup_type, intervals[backup_type], now)
+        if backup_type in intervals
+        else _unpromised(staying, backup_type, now)
+        for backup_type in BackupType
+    ]
     return PolicyReport(lines=(*ages, *_Copies(staying, strategy, promises, now).lines()))
 
 
@@ -89,6 +95,18 @@ def _age(entries: Sequence[CatalogueEntry], backup_type: BackupType, interval: t
     finding = f"the last good one is {spoken(age)} old ({last.backup_id})"
     holds = age <= interval + slack(interval)
     return PolicyLine(rule=rule, holds=holds, finding=finding, advice="" if holds else advice)
+
+
+def _unpromised(entries: Sequence[CatalogueEntry], backup_type: BackupType, now: datetime) -> PolicyLine:
+    good = [entry for entry in entries if entry.backup_type is backup_type and is_good(entry)]
+    last = max(good, key=rank, default=None)
+    told = "there is no good one"
+    if last is not None:
+        age = now - last.created_at
+        told = f"the last good one is {spoken(age)} old ({last.backup_id})"
+        if age < -TOLERANCE:
+            told = f"{last.backup_id} was made later than now"
+    return PolicyLine(rule=backup_type.value, holds=True, finding=f"promises nothing; {told}")
 
 
 class _Copies:

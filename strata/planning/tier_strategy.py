@@ -80,6 +80,20 @@ class TierStrategy:
                 copies.append(tier)
         return Placement(primary, tuple(copies), tuple(reasons))
 
+    def lacking(self, entry: CatalogueEntry, now: datetime) -> tuple[StorageTier, ...]:
+        """The stores that a backup's placement names and that do not hold it, in the order of StorageTier.
+
+        None of one that is marked for removal, or old enough to lie in ARCHIVE alone and there; SettingError where no
+        store can take its type.
+        """
+        days = self._archive_after.get(entry.backup_type)
+        moved = days is not None and entry.copy_in(StorageTier.ARCHIVE) and now - entry.created_at > timedelta(days)
+        if moved or entry.removal_marked_at is not None:
+            return ()
+        place = self.place(entry.backup_type)
+        named = {place.primary, *place.copies}
+        return tuple(tier for tier in StorageTier if tier in named and entry.copy_in(tier) is None)
+
     def moves(self, entries: Sequence[CatalogueEntry], now: datetime) -> MovePlan:
         """What is due to move to ARCHIVE: copies where it has none, releases of the others where it has a good one.
 

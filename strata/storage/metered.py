@@ -6,7 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from strata.clock import Clock
 from strata.storage.port import Buffer, ObjectInfo, ObjectStore
@@ -20,6 +20,12 @@ class Meter:
     calls: int = 0
     bytes: int = 0
     seconds: float = 0.0
+
+    def __add__(self, other: Meter) -> Meter:
+        return Meter(self.calls + other.calls, self.bytes + other.bytes, self.seconds + other.seconds)
+
+    def __sub__(self, earlier: Meter) -> Meter:
+        return Meter(self.calls - earlier.calls, self.bytes - earlier.bytes, self.seconds - earlier.seconds)
 
 
 class MeteredStore(WrappedStore):
@@ -36,6 +42,11 @@ class MeteredStore(WrappedStore):
         """The verbs called so far, with what each came to."""
         with self._lock:
             return dict(self._meters)
+
+    @property
+    def total(self) -> Meter:
+        """What all verbs together came to."""
+        return sum(self.meters.values(), Meter())
 
     def put(self, name: str, parts: Sequence[Buffer]) -> None:
         with self._metered("put"):
@@ -56,13 +67,17 @@ class MeteredStore(WrappedStore):
         """The listing; its seconds are those of the store, not of whoever takes the names."""
         with self._metered("list"):
             listing = super().list(prefix)
-        while True:
-            start = self._clock.monotonic()
-            found = next(listing, None)
-            self._add("list", Meter(seconds=self._clock.monotonic() - start))
-            if found is None:
-                return
-            yield found
+        seconds = 0.0
+        try:
+            while True:
+                start = self._clock.monotonic()
+                found = next(listing, None)
+                seconds += self._clock.monotonic() - start
+                if found is None:
+                    return
+                yield found
+        finally:
+            self._add("list", Meter(seconds=seconds))
 
     def delete(self, name: str) -> None:
         with self._metered("delete"):
@@ -82,10 +97,4 @@ class MeteredStore(WrappedStore):
 
     def _add(self, verb: str, more: Meter) -> None:
         with self._lock:
-            meter = self._meters[verb]
-            self._meters[verb] = replace(
-                meter,
-                calls=meter.calls + more.calls,
-                bytes=meter.bytes + more.bytes,
-                seconds=meter.seconds + more.seconds,
-            )
+            self._meters[verb] += more

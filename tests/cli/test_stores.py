@@ -72,6 +72,31 @@ def test_list_says_which_stores_hold_a_backup(strata: Command, backup_id: str) -
     (line,) = [line for line in said.out.splitlines() if line.startswith(backup_id)]
     assert line.split()[-1] == "L-C-"
     assert len(line) <= 100
+    assert backup["ratio"] == round(backup["logical_bytes"] / backup["stored_bytes"], 2)
+    assert f" {backup['ratio']:.1f}x " in line
+
+
+def test_show_says_what_kind_of_media_copies_lie_on_and_which_are_missing(
+    strata: Command, backup_id: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that the placement names is missing; not one in a store that does not answer, or was not asked."""
+    document = strata("show", backup_id, "--json").document
+    assert {copy["storage_tier"]: copy["medium"] for copy in document["copies"]} == {
+        "local": "disk",
+        "cloud": "object storage",
+    }
+    assert document["missing"] == []
+    client = make_client(S3Access(s3_server.endpoint, s3_server.access_key, s3_server.secret_key), 1)
+    client.delete_object(Bucket=bucket, Key=f"backups/manifests/{backup_id}.json")
+    (missing,) = strata("show", backup_id, "--json").document["missing"]
+    assert (missing["storage_tier"], missing["medium"]) == ("cloud", "object storage")
+    assert missing["store_url"].startswith("s3://")
+    (row,) = [line for line in strata("show", backup_id).out.splitlines() if line.startswith("CLOUD")]
+    assert "object storage" in row
+    assert row.split()[-1] == "missing"
+    assert strata("show", backup_id, "--store", "local", "--json").document["missing"] == []
+    monkeypatch.setenv("STRATA_CLOUD_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    assert strata("show", backup_id, "--json").document["missing"] == []
 
 
 def test_a_silent_store_is_named_and_hides_nothing(
@@ -221,3 +246,27 @@ def test_one_stores_url_and_the_keyring_are_enough(
     assert done.code == 0, done.err
     assert json.loads(done.out)["tiers"][0]["written"] == RECORDS
     assert hot.dbsize() == RECORDS
+
+
+def test_a_dry_prune_shows_what_moves_by_age(
+    strata: Command, backup_id: str, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an ARCHIVE the reason is told; with one, what is copied there, and why the last good one stays."""
+    monkeypatch.setenv("STRATA_ARCHIVE_AFTER_DAYS", "full=0")
+    assert "By age: nothing moves to ARCHIVE, for STRATA_ARCHIVE_URL is not set." in strata("prune", "--dry-run").out
+    for name, value in {
+        "URL": f"s3://{bucket}/archive",
+        "ENDPOINT": s3_server.endpoint,
+        "ACCESS_KEY_ID": s3_server.access_key,
+        "SECRET_ACCESS_KEY": s3_server.secret_key,
+    }.items():
+        monkeypatch.setenv(f"STRATA_ARCHIVE_{name}", value)
+    last = strata("backup", "full", "--local", "--json").document["backup_id"]
+    moves = strata("prune", "--dry-run", "--json").document["moves"]
+    (move,) = moves["copies"]
+    assert (move["backup_id"], move["source"], move["target"]) == (backup_id, "local", "archive")
+    assert moves["left"] == [{"name": last, "reason": "it is the last good full backup"}]
+    assert (moves["releases"], moves["reasons"]) == ([], [])
+    said = " ".join(strata("prune", "--dry-run").out.split())
+    assert f"{backup_id} local is copied to ARCHIVE full backups move after 0 days" in said
+    assert f"{last} stays where it is it is the last good full backup" in said

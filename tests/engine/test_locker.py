@@ -10,15 +10,20 @@ import pytest
 from strata.catalog.catalogue import Catalogue
 from strata.engine.depot import Depot
 from strata.engine.local import copy_here
+from strata.engine.prune_runs import PruneRuns, prune_here
+from strata.engine.pruner import Pruner, Rules
 from strata.errors import ObjectLocked
 from strata.model.backup_type import BackupType
 from strata.model.layer import layer_of_object
 from strata.model.tier import StorageTier, Tier
+from strata.planning.prune import PruneRules
+from strata.planning.retention import RetentionService
+from strata.planning.tier_strategy import TierStrategy
 from strata.storage.port import Locking, LockMode
 from strata.storage.s3 import S3Store
 from strata.testing import MemoryRecord, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
-from tests.storage.buckets import new_store
+from tests.storage.buckets import bucket_store, lock_by_default, new_bucket, new_store
 
 NETWORK = StorageTier.NETWORK
 
@@ -107,3 +112,52 @@ def test_what_is_locked_long_enough_is_not_asked_about(locked: Locked, monkeypat
     locked.copy("incremental")
     assert {layer_of_object(name) for name in asked} == {"incremental-hot", None}
     assert "manifests/incremental.json" in asked
+
+
+def test_a_bucket_that_locks_by_default_takes_copies_and_is_pruned_when_its_locks_end(
+    folder: Path, moto_endpoint: str
+) -> None:
+    """Strata locks nothing there; a prune before the end counts what stays and does not fail, one after it removes."""
+    clock = SettableClock(datetime.now(UTC))
+    bucket = new_bucket(moto_endpoint, locks=True)
+    lock_by_default(moto_endpoint, bucket, days=200)
+    store = bucket_store(moto_endpoint, bucket, clock=clock)
+    bench = Workbench(folder, tiers_of(5, tiers=[Tier.HOT]), clock=clock, wrap_network=lambda _: store)
+    rules = Rules(RetentionService(), TierStrategy([StorageTier.LOCAL, NETWORK]), PruneRules())
+    prunes = PruneRuns(bench.manager, Pruner(bench.depots, bench.catalogue, rules, clock))
+    bench.backup("old")
+    copy_here(bench.manager, "old", "copy-old", NETWORK)
+    assert "old" in bench.catalogue.held()[NETWORK]
+    clock.advance(timedelta(days=91))
+    bench.backup("new", fresh=True)
+    assert prune_here(prunes, "prune1").marks.marked == ("old",)
+    clock.advance(timedelta(days=2))
+    local, network = prune_here(prunes, "prune2").stores
+    assert (local.manifests, local.locked) == (1, 0)
+    assert (network.manifests, network.layers, network.objects, network.locked, network.left) == (0, 0, 0, 1, 2)
+    assert "old" in bench.catalogue.held()[NETWORK]
+    clock.advance(timedelta(days=110))
+    network = prune_here(prunes, "prune3").stores[1]
+    assert (network.manifests, network.layers, network.left) == (1, 1, 0)
+    assert bench.catalogue.held()[NETWORK] == set()
+
+
+def test_a_layer_of_which_the_store_keeps_an_object_is_not_counted_as_gone(folder: Path, moto_endpoint: str) -> None:
+    """Its manifest goes, one of its objects stays: it is for a later sweep, and only what went is counted."""
+    clock = SettableClock(datetime.now(UTC))
+    store = new_store(moto_endpoint, locks=True, clock=clock)
+    bench = Workbench(folder, tiers_of(5, tiers=[Tier.HOT]), clock=clock, wrap_network=lambda _: store)
+    rules = Rules(RetentionService(), TierStrategy([StorageTier.LOCAL, NETWORK]), PruneRules())
+    prunes = PruneRuns(bench.manager, Pruner(bench.depots, bench.catalogue, rules, clock))
+    bench.backup("old")
+    copy_here(bench.manager, "old", "copy-old", NETWORK)
+    objects = sorted(info.name for info in store.list("layers/"))
+    store.lock(objects[0], clock.now() + timedelta(days=200), LockMode.GOVERNANCE)
+    clock.advance(timedelta(days=91))
+    bench.backup("new", fresh=True)
+    prune_here(prunes, "prune1")
+    clock.advance(timedelta(days=2))
+    network = prune_here(prunes, "prune2").stores[1]
+    assert (network.manifests, network.layers, network.locked, network.left) == (1, 0, 1, 1)
+    assert network.objects == len(objects) - 1
+    assert [info.name for info in store.list("layers/")] == objects[:1]

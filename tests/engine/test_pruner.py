@@ -184,7 +184,7 @@ def test_a_clock_that_lies_stops_everything(pruning: Pruning) -> None:
     future = pruning.backup()
     pruning.clock.advance(timedelta(days=-100))
     pruning.backup()
-    plan, _ = pruning.prunes.pruner.plan(frozenset())
+    plan = pruning.prunes.pruner.plan(frozenset()).prune
     assert any(future.backup_id in reason for reason in plan.frozen)
     pruning.twice()
     assert {old.backup_id, future.backup_id} <= pruning.held()
@@ -325,7 +325,7 @@ def test_a_backup_under_restore_is_not_swept(pruning: Pruning) -> None:
     pruning.backup()
     pruning.prune()
     pruning.clock.advance(timedelta(days=2))
-    plan, _ = pruning.prunes.pruner.plan(frozenset({old.backup_id}))
+    plan = pruning.prunes.pruner.plan(frozenset({old.backup_id})).prune
     assert plan.stores[0].manifests == ()
     assert plan.stores[0].waiting[0].name == old.backup_id
 
@@ -358,6 +358,7 @@ def test_what_moves_to_the_archive_leaves_the_other_stores_once_it_is_there(prun
     pruning.clock.advance(timedelta(days=11))
     (move,) = [one for one in upkeep.missing_copies() if one.target is archive]
     assert move.backup_id == old.backup_id
+    assert [one.backup_id for one in pruner.plan(frozenset()).moves.copies] == [old.backup_id]
     pruning.prune()
     assert old.backup_id in pruning.held()
     pruning.copy(old.backup_id, archive)
@@ -417,5 +418,5 @@ def test_a_machine_whose_clock_is_ahead_prunes_nothing(pruning: Pruning) -> None
     runs = replace(pruning.prunes, timekeeper=pruning.bench.ledger)
     prune_here(runs, "right")
     pruning.clock.advance(timedelta(days=91))
-    with pytest.raises(SettingError, match="clock is 9[01] d ahead of the ledger's"):
+    with pytest.raises(SettingError, match=r"clock is 9[01] d ahead of the ledger's"):
         prune_here(runs, "ahead")

@@ -117,6 +117,9 @@ def test_backups_go_where_they_are_placed_and_restore_from_every_store(pipeline:
     emergency = made(pipeline, BackupType.EMERGENCY)
     wanted = {full: {NETWORK, CLOUD}, incremental: {LOCAL}, emergency: {LOCAL, ARCHIVE}}
     pipeline.until(lambda: held(pipeline) == wanted, f"{held(pipeline)} is not {wanted}")
+    told = pipeline.stack.layout.log("worker-store").read_text()
+    assert f"tasks.store.store of {full} used NETWORK: " in told
+    assert f"tasks.store.store of {incremental} used LOCAL: " in told
     life.go_on(30)
     life.settle()
     for tier in (NETWORK, CLOUD):

@@ -46,6 +46,8 @@ def test_where_everything_is_as_promised_everything_holds() -> None:
         "full every 24 h",
         "incremental every 15 min",
         "differential every 6 h",
+        "snapshot",
+        "emergency",
         "3 copies, the live state being one",
         "on 2 kinds of media",
         "1 offsite",
@@ -54,6 +56,8 @@ def test_where_everything_is_as_promised_everything_holds() -> None:
     ]
     assert {one.advice for one in found.lines} == {""}
     assert line(found, "full every").finding == "the last good one is 2 h old (f)"
+    assert line(found, "snapshot").finding == "promises nothing; there is no good one"
+    assert line(found, "emergency").finding == "promises nothing; the last good one is 3 h old (e)"
     assert line(found, "3 copies").finding == "3 of the last full, 3 of the last emergency"
 
 
@@ -94,9 +98,13 @@ def test_a_backup_of_the_future_keeps_no_promise() -> None:
 def test_promises_can_be_changed_and_taken_back() -> None:
     """A type of one's choice, or none."""
     promised = {BackupType.SNAPSHOT: HOUR, BackupType.INCREMENTAL: None}
-    rules = [one.rule for one in told(GOOD, promised=promised).lines]
-    assert "snapshot every 1 h" in rules
-    assert not any(rule.startswith("incremental") for rule in rules)
+    found = told([GOOD[0], entry("i", "incremental", days(9))], promised=promised)
+    assert not line(found, "snapshot every 1 h").holds
+    assert [one.rule for one in found.lines if one.rule.startswith("incremental")] == ["incremental"]
+    old = line(found, "incremental")
+    assert (old.holds, old.finding) == (True, "promises nothing; the last good one is 9 d old (i)")
+    early = line(told([entry("i", "incremental", -days(1))], promised=promised), "incremental")
+    assert (early.holds, early.finding) == (True, "promises nothing; i was made later than now")
 
 
 def test_a_missing_copy_breaks_the_rule() -> None:
@@ -104,7 +112,7 @@ def test_a_missing_copy_breaks_the_rule() -> None:
     found = told([whole(copies=(copy(NETWORK),))])
     short = line(found, "3 copies")
     assert (short.holds, short.possible, short.finding) == (False, True, "2 of the last full (f)")
-    assert [one.holds for one in found.lines[3:]] == [False, False, False, False, True]
+    assert [one.holds for one in found.lines[-5:]] == [False, False, False, False, True]
     assert not found.holds
 
 
@@ -146,7 +154,7 @@ def test_a_copy_that_was_not_verified_for_long_is_an_error() -> None:
 
 def test_a_rule_asks_for_no_more_than_it_says() -> None:
     """A number that is 0 has no line."""
-    rules = [one.rule for one in told(GOOD, copy_rule=CopyRule(2, 1, 0, 0, 0)).lines[3:]]
+    rules = [one.rule for one in told(GOOD, copy_rule=CopyRule(2, 1, 0, 0, 0)).lines[-3:]]
     assert rules == ["2 copies, the live state being one", "on 1 kinds of media", "0 errors"]
 
 

@@ -138,3 +138,17 @@ def test_the_last_good_one_stays_at_hand() -> None:
     plan = TierStrategy(StorageTier, archive_after_days=AFTER).moves([entry("a", age=days(40)), newer], NOW)
     assert [one.reason for one in plan.left] == ["it is the last good full backup"]
     assert plan.copies == ()
+
+
+def test_what_a_backup_lacks_is_what_its_placement_names_and_no_store_holds() -> None:
+    """Nothing of one that goes, or that moved to ARCHIVE by its age."""
+    strategy = TierStrategy(StorageTier, archive_after_days={BackupType.FULL: 30})
+    assert strategy.lacking(entry(), NOW) == (NETWORK, CLOUD)
+    assert strategy.lacking(entry(copies=(copy(NETWORK),)), NOW) == (CLOUD,)
+    assert strategy.lacking(entry(removal_marked_at=NOW), NOW) == ()
+    archived = (copy(ARCHIVE),)
+    assert strategy.lacking(entry(age=days(31), copies=archived), NOW) == ()
+    assert strategy.lacking(entry(age=days(29), copies=archived), NOW) == (NETWORK, CLOUD)
+    assert strategy.lacking(entry(age=days(31)), NOW) == (NETWORK, CLOUD)
+    with pytest.raises(SettingError):
+        TierStrategy([ARCHIVE]).lacking(entry(), NOW)

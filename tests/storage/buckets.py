@@ -20,6 +20,14 @@ def new_bucket(endpoint: str, *, locks: bool = False) -> str:
     return name
 
 
+def lock_by_default(endpoint: str, bucket: str, days: int) -> None:
+    """Give a bucket with Object Lock a default retention: every new object is locked for so many days."""
+    rule: Any = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": days}}
+    make_client(S3Access(endpoint, ACCESS, SECRET), 1).put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+
+
 def bucket_store(endpoint: str, bucket: str, **options: Any) -> S3Store:
     """A store in a bucket of a server that asks for no credentials of its own."""
     given: Any = {"endpoint": endpoint, "access_key_id": ACCESS, "secret_access_key": SECRET, "attempts": 2, **options}

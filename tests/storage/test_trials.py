@@ -16,7 +16,7 @@ from strata.storage.append_only import AppendOnlyStore
 from strata.storage.attributes import set_immutable
 from strata.storage.port import LockMode, ObjectStore
 from strata.storage.s3 import S3Store
-from tests.storage.buckets import new_store
+from tests.storage.buckets import bucket_store, lock_by_default, new_bucket, new_store
 from workers.local_stack.servers import S3Server
 
 
@@ -57,6 +57,24 @@ def test_a_bucket_that_locks_is_tried_with_a_lock_of_seconds(request: pytest.Fix
     store = new_store(request.getfixturevalue(f"{service}_endpoint"), locks=True)
     for mode in LockMode:
         assert found(store, locking=store, lock_mode=mode)["lock"] == (Verdict.SAFE, "locked objects stay")
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_bucket_that_locks_by_default_is_weaker_and_holds_nobody_up(moto_endpoint: str, *, locks: bool) -> None:
+    """Nobody waits days for its lock to end; what the trial leaves is told with the end of its lock."""
+    bucket = new_bucket(moto_endpoint, locks=True)
+    lock_by_default(moto_endpoint, bucket, days=30)
+    store = bucket_store(moto_endpoint, bucket)
+    trial = StoreTrial(store, SystemClock(), locking=store if locks else None, sleep=lambda _: pytest.fail("it waits"))
+    findings = {one.check: one for one in trial.findings()}
+    day = f"{SystemClock().now() + timedelta(days=30):%Y-%m-%d}"
+    if locks:
+        assert findings["lock"].verdict is Verdict.SAFE
+        assert findings["lock"].said.startswith(f"the bucket itself locks until {day}")
+    assert findings["delete"].verdict is Verdict.WEAKER
+    assert findings["delete"].said.startswith(f"the trial's objects stay: {store.url} keeps doctor/")
+    assert f" until {day}" in findings["delete"].said
+    assert {one.verdict for check, one in findings.items() if check != "delete"} == {Verdict.SAFE}
 
 
 def test_an_archive_class_is_told(moto_endpoint: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from strata.errors import ObjectNotFound, StorageError
 from strata.storage.memory import MemoryStore
-from strata.storage.metered import MeteredStore
+from strata.storage.metered import Meter, MeteredStore
 from strata.storage.port import ObjectStore
 from strata.storage.read_only import ReadOnlyStore
 from strata.storage.throttled import Bandwidth, ThrottledStore
@@ -31,6 +31,10 @@ def test_every_verb_is_counted() -> None:
     store.clear("x")
     counted = {verb: (meter.calls, meter.bytes) for verb, meter in store.meters.items()}
     assert counted == {"put": (1, 5), "get": (3, 7), "size": (1, 0), "list": (1, 0), "delete": (1, 0), "clear": (1, 0)}
+    before = store.total
+    assert (before.calls, before.bytes) == (8, 12)
+    store.put("two", [b"1"])
+    assert store.total - before == Meter(calls=1, bytes=1)
 
 
 def test_no_call_of_several_threads_is_lost() -> None:

@@ -1,0 +1,52 @@
+"""What a stage task logs of the stores it used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from strata.model.tier import StorageTier
+from strata.storage.port import ObjectStore
+from tasks.stage import StageTask, forget_wiring, wiring
+
+
+@pytest.fixture
+def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A LOCAL store that this process works on."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("STRATA_LOCAL_URL", (folder / "store").as_uri())
+    forget_wiring()
+    yield
+    forget_wiring()
+
+
+def logged(caplog: pytest.LogCaptureFixture, body: Callable[[ObjectStore], object]) -> list[str]:
+    """What is logged of a stage that does that with the store."""
+
+    def work(_: str) -> None:
+        body(wiring().stores[StorageTier.LOCAL])
+
+    stage = Celery("test", set_as_current=False).task(work, base=StageTask, name="stage")
+    with caplog.at_level(logging.INFO):
+        stage("run1")
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.usefixtures("local")
+def test_each_store_that_a_stage_used_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Calls, MB and seconds of this stage, not of those before it."""
+    (said,) = logged(caplog, lambda store: store.put("one", [bytes(1_500_000)]))
+    assert said.startswith("stage of run1 used LOCAL: 1 calls, 1.5 MB, ")
+    caplog.clear()
+    (said,) = logged(caplog, lambda store: (store.get("one", 0, 200_000), store.size("one")))
+    assert said.startswith("stage of run1 used LOCAL: 2 calls, 0.2 MB, ")
+
+
+@pytest.mark.usefixtures("local")
+def test_a_stage_that_used_no_store_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Stages between the tiers and the spool are many."""
+    assert logged(caplog, lambda _: None) == []
