@@ -155,6 +155,7 @@ def _where(bad: Unreadable) -> str:
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
     states = (
+        "" if entry.backup_type in entry.backup_id else entry.backup_type.value,  # not what was asked for
         "damaged" if any(copy.damaged for copy in entry.copies) else "",
         "held" if entry.legal_hold else "",
         "pinned" if entry.pinned else "",
