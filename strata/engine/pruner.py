@@ -2,7 +2,8 @@
 
 It works under the lease, so no backup and no restore that takes it runs beside it; a copy into the store says what it
 is about to need (`copying` notes), and these are looked at again before every layer goes. Manifests go before their
-layers: killed half way, it leaves layers that nothing names, which the next one sweeps.
+layers: killed half way, it leaves layers that nothing names, and notes of backups that are gone, which the next one
+sweeps.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from strata.catalog.catalogue import Catalogue
-from strata.catalog.metadata import MANIFESTS
+from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
 from strata.catalog.shelf import Shelf
 from strata.catalog.view import View
@@ -27,7 +28,7 @@ from strata.model.layer import Document, layer_of_object
 from strata.model.manifest import manifest_name
 from strata.model.removal import PrunePlan, Reasoned, RetentionPlan, StorePrune
 from strata.model.run import Progress
-from strata.model.tier import StorageTier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.prune import INTENT_DAYS, Intent, ListedLayer, PruneRules, PruneState, StoreState, plan_prune
 from strata.planning.retention import RetentionService
 from strata.planning.tier_strategy import TierStrategy
@@ -36,6 +37,8 @@ from strata.storage.port import ObjectInfo
 _THREADS: Final = 8
 _BATCH: Final = 32
 """Layers that go before the intents are looked at again."""
+
+_KEEPING: Final = ((NoteKind.PINNED, NoteKind.UNPINNED), (NoteKind.HELD, NoteKind.RELEASED))
 
 SWEEP_SECONDS: Final = 600.0
 """How long a sweep holds the lease; what is left then goes with the next one."""
@@ -156,6 +159,7 @@ class _Sweep:
             batch = layers[start : start + _BATCH]
             wanted = self._intended()
             gone += self._remove_layers([layer_id for layer_id in batch if layer_id not in wanted])
+        self._remove_left_notes()
         return Swept(
             storage_tier=self._depot.tier,
             manifests=len(self._plan.manifests) - len(kept),
@@ -180,6 +184,23 @@ class _Sweep:
         for info in list(self._depot.store.list(f"{NOTES}{backup_id}/")):
             self._delete(info)
         return True
+
+    def _remove_left_notes(self) -> None:
+        """Notes of backups that are gone, which a sweep that was cut short left; what people keep stays noted."""
+        noted: dict[str, list[tuple[NoteKind, ObjectInfo]]] = {}
+        for info in self._depot.store.list(NOTES):
+            if name := parse_name(info.name):
+                noted.setdefault(name.subject, []).append((name.kind, info))
+        # Listed after the notes: but for that of a copy, each follows its manifest.
+        there = {backup_id_of(info.name) for info in self._depot.store.list(MANIFESTS)}
+        oldest = self._clock.now() - timedelta(days=INTENT_DAYS)
+        for subject in sorted(noted.keys() - there):
+            kinds = {kind for kind, _ in noted[subject]}
+            under_copy = any(kind is NoteKind.COPYING and info.modified > oldest for kind, info in noted[subject])
+            kept = any(keep in kinds and let_go not in kinds for keep, let_go in _KEEPING)
+            if not under_copy and not kept and subject.rpartition("-")[2] not in set(Tier):  # else it is a layer's
+                for _, info in noted[subject]:
+                    self._delete(info)
 
     def _remove_layers(self, layer_ids: Sequence[str]) -> int:
         found = [info for layer_id in layer_ids for info in _objects(self._depot, layer_id)]
