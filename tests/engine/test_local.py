@@ -400,7 +400,9 @@ def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment, error
     counted.backup()
     for number in range(whole[0].operations - planning):
         where = folder / f"{number}"
-        bench = Workbench(where, _made(where), wrap_store=partial(FlakyStore, fails={number}, moment=moment, error=error))
+        bench = Workbench(
+            where, _made(where), wrap_store=partial(FlakyStore, fails={number}, moment=moment, error=error)
+        )
         with pytest.raises(error):
             bench.backup()
         assert bench.lease
