@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strata.errors import ObjectNotFound, SourceError, SourceUnavailable, StoreUnavailable
+from strata.errors import ObjectNotFound, SourceError, SourceUnavailable, StorageError, StoreUnavailable
 from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -266,12 +266,18 @@ class Moment(Enum):
 
 
 class FlakyStore(WrappedStore):
-    """Does not answer the operations numbered in `fails` (counted from 0 over all verbs); answers all others."""
+    """Fails the operations numbered in `fails` (counted from 0 over all verbs) by `error`; answers all others."""
 
-    def __init__(self, inner: ObjectStore, fails: Iterable[int], moment: Moment = Moment.BEFORE) -> None:
+    def __init__(
+        self,
+        inner: ObjectStore,
+        fails: Iterable[int],
+        moment: Moment = Moment.BEFORE,
+        error: type[StorageError] = StoreUnavailable,
+    ) -> None:
         super().__init__(inner)
         self.operations = 0
-        self.fails, self._moment = frozenset(fails), moment
+        self.fails, self.moment, self._error = frozenset(fails), moment, error
 
     def put(self, name: str, parts: Sequence[Buffer]) -> None:
         with self._answering():
@@ -296,11 +302,11 @@ class FlakyStore(WrappedStore):
     @contextmanager
     def _answering(self) -> Iterator[None]:
         number, self.operations = self.operations, self.operations + 1
-        if number in self.fails and self._moment is Moment.BEFORE:
-            raise StoreUnavailable(f"{self.url} does not answer")
+        if number in self.fails and self.moment is Moment.BEFORE:
+            raise self._error(f"{self.url} does not answer")
         yield
-        if number in self.fails and self._moment is Moment.AFTER:
-            raise StoreUnavailable(f"{self.url} did not answer in time")
+        if number in self.fails and self.moment is Moment.AFTER:
+            raise self._error(f"{self.url} did not answer in time")
 
 
 class TornStore(WrappedStore):

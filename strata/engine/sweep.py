@@ -35,8 +35,7 @@ _THREADS: Final = 8
 _LOOK_SECONDS: Final = 2.0
 """How old the last look at the intents of copies may be when a layer goes."""
 
-_OLD_NOTES: Final = timedelta(days=INTENT_DAYS)
-"""Notes of what is not there any more go when they are older: a copy's intent comes before what it names."""
+_KEEPING: Final = ((NoteKind.PINNED, NoteKind.UNPINNED), (NoteKind.HELD, NoteKind.RELEASED))
 
 _OLD_RUNS: Final = timedelta(days=180)
 """For so long it is told which runs failed."""
@@ -82,7 +81,7 @@ class Sweep:
                 else:
                     stayed.update(self._named.get(item.name, ()))
             layers = sum(self._remove_layer(layer.layer_id, stayed) for layer in self._plan.layers)
-            self._remove_old_notes()
+            self._remove_left_notes()
         except StorageError as error:
             failure = error.sentence
         return Swept(
@@ -121,14 +120,29 @@ class Sweep:
             self._remove_all(list(self._depot.store.list(f"{NOTES}{layer_id}/")))
         return whole
 
-    def _remove_old_notes(self) -> None:
-        """Notes of backups and layers that are not in the store any more, where they are old; old failures of runs."""
-        store, oldest = self._depot.store, self._clock.now() - _OLD_NOTES
+    def _remove_left_notes(self) -> None:
+        """Notes of backups and layers that are gone, which a sweep that was cut short left; old failures of runs.
+
+        What people keep stays noted, and so does a copy under way.
+        """
+        store, now = self._depot.store, self._clock.now()
+        noted: dict[str, list[tuple[NoteKind, ObjectInfo]]] = {}
+        for info in store.list(NOTES):
+            if name := parse_name(info.name):
+                noted.setdefault(name.subject, []).append((name.kind, info))
+        # Listed after the notes: but for those of a copy, each follows what it is of.
         there = {backup_id_of(info.name) for info in store.list(MANIFESTS)}
         there |= {layer for info in store.list("layers/") if (layer := layer_of_object(info.name))}
-        notes = [(info, parse_name(info.name)) for info in store.list(NOTES) if info.modified < oldest]
-        self._remove_all([info for info, name in notes if name and name.subject not in there])
-        self._remove_all([info for info in store.list(HISTORY) if info.modified < self._clock.now() - _OLD_RUNS])
+        there |= {layer for layers in self._named.values() for layer in layers}  # a lost one is noted as damaged
+        for subject in sorted(noted.keys() - there):
+            kinds = {kind for kind, _ in noted[subject]}
+            under_copy = any(
+                kind is NoteKind.COPYING and info.modified > now - timedelta(days=INTENT_DAYS)
+                for kind, info in noted[subject]
+            )
+            if not under_copy and not any(keep in kinds and let_go not in kinds for keep, let_go in _KEEPING):
+                self._remove_all([info for _, info in noted[subject]])
+        self._remove_all([info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS])
 
     def _remove_all(self, found: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], bool]:
         """The objects that are gone, and whether that is all of them."""

@@ -20,6 +20,9 @@ from strata.errors import (
     ObjectNotFound,
     SettingError,
     SourceUnavailable,
+    StorageError,
+    StoreFull,
+    StoreNotMounted,
     StoreUnavailable,
     StrataError,
 )
@@ -377,9 +380,10 @@ def test_a_spool_or_store_that_tears_every_write_yields_no_backup(folder: Path, 
     assert_nothing_is_left(bench)
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreFull, StoreNotMounted, StorageError])
 @pytest.mark.parametrize("moment", Moment)
-def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> None:
-    """A store that does not answer once fails a run in this process, wherever it happens; the next run succeeds.
+def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment, error: type[StorageError]) -> None:
+    """A store that fails once, in whatever way, fails a run in this process, wherever it happens; the next succeeds.
 
     A run that could not even be planned is refused. A run whose manifest was written before the failure has
     succeeded: then the backup exists, and is whole.
@@ -396,8 +400,10 @@ def test_a_store_that_fails_fails_the_backup(folder: Path, moment: Moment) -> No
     counted.backup()
     for number in range(whole[0].operations - planning):
         where = folder / f"{number}"
-        bench = Workbench(where, _made(where), wrap_store=partial(FlakyStore, fails={number}, moment=moment))
-        with pytest.raises(StoreUnavailable):
+        bench = Workbench(
+            where, _made(where), wrap_store=partial(FlakyStore, fails={number}, moment=moment, error=error)
+        )
+        with pytest.raises(error):
             bench.backup()
         assert bench.lease
         assert bench.lease.holder() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,14 +28,26 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning.prune import PruneRules
 from strata.planning.retention import RetentionService
 from strata.planning.tier_strategy import Placement, TierStrategy
+from strata.sources.glob import matcher
 from strata.storage.filesystem import Durability, FilesystemStore
 from strata.storage.port import ObjectStore
-from strata.testing import FlakyStore, Key, MemoryRecord, SettableClock
+from strata.testing import FlakyStore, Key, MemoryRecord, Moment, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
 
-LOCAL, NETWORK = StorageTier.LOCAL, StorageTier.NETWORK
+LOCAL, NETWORK, ARCHIVE = StorageTier.LOCAL, StorageTier.NETWORK, StorageTier.ARCHIVE
 MIB = 1 << 20
 State = dict[Key, MemoryRecord]
+
+KINDS = {
+    BackupType.FULL: 4,
+    BackupType.INCREMENTAL: 4,
+    BackupType.DIFFERENTIAL: 3,
+    BackupType.SNAPSHOT: 2,
+    BackupType.EMERGENCY: 2,
+}
+"""How often the model makes each type of backup."""
+
+DECISIONS = [NoteKind.PINNED, NoteKind.UNPINNED, NoteKind.HELD, NoteKind.RELEASED]
 
 
 @dataclass
@@ -52,13 +65,26 @@ class Pruning:
             self.folder, tiers_of(6, tiers=[Tier.HOT]), clock=self.clock, wrap_store=self._wrap, wrap_network=self._wrap
         )
         self.records = self.bench.sources[Tier.HOT].records
-        rules = Rules(RetentionService(), TierStrategy([LOCAL, NETWORK]), PruneRules())
-        pruner = Pruner(self.bench.depots, self.bench.catalogue, rules, self.clock)
-        self.prunes = PruneRuns(self.bench.manager, pruner)
+        self._decide(TierStrategy([LOCAL, NETWORK]))
 
     def _wrap(self, store: ObjectStore) -> ObjectStore:
         self.flaky.append(FlakyStore(store, ()))
         return self.flaky[-1]
+
+    def _decide(self, strategy: TierStrategy) -> None:
+        bench = self.bench
+        rules = Rules(RetentionService(), strategy, PruneRules())
+        self.prunes = PruneRuns(bench.manager, Pruner(bench.depots, bench.catalogue, rules, self.clock))
+        self.upkeep = Upkeep(bench.manager, bench.spool, self.clock, bench.catalogue, strategy, RetentionService())
+
+    def archive_after(self, days: dict[BackupType, int]) -> None:
+        """A third store, to which backups of these types move at that age."""
+        store = self._wrap(FilesystemStore(self.folder / "archive", Durability.CACHED))
+        self.bench.depots._depots[ARCHIVE] = Depot.of(
+            ARCHIVE, store, self.bench.sources, self.bench.keyring, self.clock
+        )
+        self.bench.catalogue.stores[ARCHIVE] = store
+        self._decide(TierStrategy([LOCAL, NETWORK, ARCHIVE], archive_after_days=days))
 
     def run_id(self, kind: str) -> str:
         """The id of the next run."""
@@ -92,9 +118,9 @@ class Pruning:
 
     def restores(self) -> None:
         """Every backup that a store claims to hold brings its state back from there."""
-        for tier in (LOCAL, NETWORK):
+        for tier, backup_ids in self.bench.catalogue.held().items():
             depot = self.bench.depots.of(tier)
-            for backup_id in self.held(tier):
+            for backup_id in backup_ids:
                 manifest = depot.metadata.load(backup_id)
                 depot.restorer.verify(manifest, (Tier.HOT,), lambda _: None)
                 found: State = {}
@@ -104,7 +130,9 @@ class Pruning:
                     else:
                         rows = item.select(["namespace", "key", "value"]).to_pylist()
                         found.update({(row["namespace"], row["key"]): MemoryRecord(row["value"]) for row in rows})
-                assert found == self.states[backup_id], (tier, backup_id)
+                covered = matcher(manifest.content(Tier.HOT).scope)
+                wanted = {key: record for key, record in self.states[backup_id].items() if covered(key[1])}
+                assert found == wanted, (tier, backup_id)
 
 
 @pytest.fixture
@@ -263,27 +291,119 @@ def test_what_a_copy_is_about_to_need_stays(pruning: Pruning) -> None:
     pruning.restores()
 
 
+@pytest.mark.parametrize("moment", Moment)
+def test_a_prune_cut_short_anywhere_is_finished_by_the_next(pruning: Pruning, moment: Moment) -> None:
+    """Whichever request fails, before or after it took effect: what is claimed restores, and the next does the rest."""
+    local, network = pruning.flaky
+    base = pruning.backup()
+    pruning.records["0", b"large"] = MemoryRecord(random.Random(1).randbytes(2 * MIB))
+    pruning.backup(BackupType.INCREMENTAL)
+    pruning.copy(base.backup_id)
+    pruning.records.clear()
+    pruning.clock.advance(timedelta(days=91))
+    fresh = pruning.bench.backup("fresh", fresh=True)
+    pruning.states[fresh.backup_id] = {}
+    pruning.bench.backup("young", BackupType.INCREMENTAL)
+    pruning.states["young"] = {}
+    pruning.copy(fresh.backup_id)
+    pruning.prune()
+    pruning.clock.advance(timedelta(days=2))
+    for name in ("store", "network"):
+        shutil.copytree(pruning.folder / name, pruning.folder / f"before-{name}")
+
+    def pruned(store: FlakyStore, *fails: int) -> dict[str, set[str]]:
+        """What the next prune leaves after one that fails there; whatever either leaves restores."""
+        for name in ("store", "network"):
+            shutil.rmtree(pruning.folder / name)
+            shutil.copytree(pruning.folder / f"before-{name}", pruning.folder / name)
+        store.operations, store.moment, store.fails = 0, moment, frozenset(fails)
+        with suppress(StoreUnavailable):
+            pruning.prune()
+        requests[store.url], store.fails = store.operations, frozenset()
+        pruning.restores()
+        pruning.clock.advance(timedelta(seconds=1))
+        if pruning.prune().marks.marked:  # what the first could not read made it take a mark back: that waits anew
+            pruning.clock.advance(timedelta(days=2))
+            pruning.prune()
+        return {
+            flaky.url: {info.name for info in flaky.list() if not info.name.startswith("history/")}
+            for flaky in pruning.flaky
+        }
+
+    requests: dict[str, int] = {}
+    whole = pruned(local), pruned(network)
+    assert whole[0] == whole[1]
+    pruning.restores()
+    assert pruning.held() == {"fresh", "young"}
+    assert pruning.held(NETWORK) == {"fresh"}
+    for store in (local, network):
+        for number in range(requests[store.url]):
+            assert pruned(store, number) == whole[0], (store.url, number)
+
+
+def test_notes_go_with_their_backup_unless_somebody_keeps_it(pruning: Pruning) -> None:
+    """A mark that a sweep left goes; a pin, a hold, a copy under way and damage of what a backup names stay."""
+    made = pruning.backup()
+    stay = {
+        ("lost", NoteKind.PINNED),
+        ("lost", NoteKind.REMOVED),
+        ("missed", NoteKind.HELD),
+        ("coming", NoteKind.COPYING),
+        (f"{made.backup_id}-hot", NoteKind.DAMAGED),
+    }
+    go = {
+        ("gone-hot", NoteKind.DAMAGED),
+        ("gone", NoteKind.REMOVED),
+        ("free", NoteKind.HELD),
+        ("free", NoteKind.RELEASED),
+    }
+    for subject, kind in stay | go:
+        pruning.bench.depot.book.add(kind, subject, pruning.clock.now())
+    pruning.prune()
+    assert {(note.subject, note.kind) for note in pruning.bench.depot.book.all()} == stay
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens_every_backup_restores_from_every_store_that_claims_it(folder: Path, seed: int) -> None:
-    """Backups, copies, pins, prunes cut short at any call, a clock that jumps: what is claimed is there."""
+def test_whatever_happens_what_is_claimed_restores_and_what_is_kept_is_there(folder: Path, seed: int) -> None:
+    """Backups, copies, moves, pins, holds, prunes cut short at any call, a clock that jumps: no layer too many goes.
+
+    Nor any backup: after each prune a store holds whatever was pinned, held, or the last of its type before.
+    """
     pruning, chance = Pruning(folder), random.Random(seed)
     bench = pruning.bench
+    pruning.archive_after({BackupType.FULL: 30, BackupType.DIFFERENTIAL: 14})
     bench.places[BackupType.DIFFERENTIAL] = Placement(NETWORK)
     gone: list[Swept] = []
+    pinned: set[str] = set()
+    held: set[str] = set()
+    made: dict[str, BackupMetadata] = {}
 
     def change() -> None:
         for _ in range(3):
-            key = "0", b"hot:%d" % chance.randrange(9)
+            key = "0", chance.choice([b"hot:%d", b"position:%d"]) % chance.randrange(6)
             if chance.random() < 0.3:
                 pruning.records.pop(key, None)
             else:
                 size = 2 * MIB if chance.random() < 0.1 else 20
                 pruning.records[key] = MemoryRecord(random.Random(chance.randrange(5)).randbytes(size))
 
+    def there() -> set[str]:
+        return set().union(*bench.catalogue.held().values())
+
+    def kept() -> set[str]:
+        last: dict[str, BackupMetadata] = {}
+        for backup_id in there():
+            one = made[backup_id]
+            last[one.backup_type] = max(last.get(one.backup_type, one), one, key=lambda each: each.generation)
+        return (pinned | held) & there() | {one.backup_id for one in last.values()}
+
     def backup() -> None:
         change()
         if pruning.records:
-            pruning.backup(chance.choice([BackupType.FULL, BackupType.INCREMENTAL, BackupType.DIFFERENTIAL]))
+            pruning.clock.advance(timedelta(seconds=1))
+            one = pruning.backup(chance.choices(list(KINDS), list(KINDS.values()))[0])
+            assert one.generation not in {other.generation for other in made.values()}
+            made[one.backup_id] = one
 
     def copy() -> None:
         tier = chance.choice([LOCAL, NETWORK])
@@ -291,19 +411,26 @@ def test_whatever_happens_every_backup_restores_from_every_store_that_claims_it(
         if ids := sorted(pruning.held(tier) - pruning.held(other)):
             pruning.copy(chance.choice(ids), other)
 
-    def pin() -> None:
-        if ids := sorted(pruning.held() | pruning.held(NETWORK)):
-            kind = chance.choice([NoteKind.PINNED, NoteKind.UNPINNED])
-            bench.catalogue.note(kind, chance.choice(ids), pruning.clock.now())
+    def move() -> None:
+        for missing in pruning.upkeep.missing_copies()[:2]:
+            pruning.copy(missing.backup_id, missing.target)
+
+    def decide() -> None:
+        if ids := sorted(there()):
+            backup_id, kind = chance.choice(ids), chance.choice(DECISIONS)
+            bench.catalogue.note(kind, backup_id, pruning.clock.now())
+            those = pinned if kind in {NoteKind.PINNED, NoteKind.UNPINNED} else held
+            (those.add if kind in {NoteKind.PINNED, NoteKind.HELD} else those.discard)(backup_id)
 
     def prune() -> None:
-        store = chance.choice(pruning.flaky)
+        store, wanted = chance.choice(pruning.flaky), kept()
         if chance.random() < 0.6:
-            store.operations, store.fails = 0, frozenset([chance.randrange(60)])
+            store.operations, store.fails, store.moment = 0, frozenset([chance.randrange(60)]), chance.choice([*Moment])
         with suppress(StoreUnavailable):
             gone.extend(pruning.prune().stores)
-        for store in pruning.flaky:
-            store.fails = frozenset()
+        store.fails = frozenset()
+        assert wanted <= there()
+        pruning.restores()
 
     def time() -> None:
         pruning.clock.advance(timedelta(days=chance.choice([1, 5, 20, 40, 100])))
@@ -311,10 +438,10 @@ def test_whatever_happens_every_backup_restores_from_every_store_that_claims_it(
     def jump() -> None:
         pruning.clock.advance(timedelta(days=-chance.choice([1, 30])))
 
-    steps: list[Callable[[], None]] = [backup, backup, copy, pin, prune, prune, prune, time, time, jump]
-    for _ in range(40):
-        chance.choices(steps, [5, 5, 4, 2, 3, 3, 3, 4, 4, 0.3])[0]()
-        pruning.restores()
+    steps: list[Callable[[], None]] = [backup, copy, move, decide, prune, time, jump]
+    for _ in range(50):
+        chance.choices(steps, [12, 3, 4, 4, 10, 9, 0.3])[0]()
+    pruning.restores()
     assert sum(store.manifests for store in gone) > 0 or any(store.frozen for store in gone)
 
 
@@ -342,32 +469,25 @@ def test_a_removed_backup_is_not_found(pruning: Pruning) -> None:
 
 def test_what_moves_to_the_archive_leaves_the_other_stores_once_it_is_there(pruning: Pruning) -> None:
     """First a copy in ARCHIVE, then the next prune lets that in LOCAL go; what others lie on stays, and all restore."""
-    bench, archive = pruning.bench, StorageTier.ARCHIVE
-    store = FilesystemStore(pruning.folder / "archive", Durability.CACHED)
-    bench.depots._depots[archive] = Depot.of(archive, store, bench.sources, bench.keyring, pruning.clock)
-    bench.catalogue.stores[archive] = store
-    strategy = TierStrategy([LOCAL, NETWORK, archive], archive_after_days={BackupType.FULL: 30})
-    pruner = replace(pruning.prunes.pruner, rules=Rules(RetentionService(), strategy, PruneRules()))
-    pruning.prunes = replace(pruning.prunes, pruner=pruner)
-    upkeep = Upkeep(bench.manager, bench.spool, pruning.clock, bench.catalogue, strategy, RetentionService())
+    pruning.archive_after({BackupType.FULL: 30})
     old = pruning.backup()
     pruning.clock.advance(timedelta(days=20))
     pruning.records["0", b"new"] = MemoryRecord(b"new")
     second = pruning.backup()
     assert second.parent == old.backup_id
     pruning.clock.advance(timedelta(days=11))
-    (move,) = [one for one in upkeep.missing_copies() if one.target is archive]
+    (move,) = [one for one in pruning.upkeep.missing_copies() if one.target is ARCHIVE]
     assert move.backup_id == old.backup_id
-    assert [one.backup_id for one in pruner.plan(frozenset()).moves.copies] == [old.backup_id]
+    assert [one.backup_id for one in pruning.prunes.pruner.plan(frozenset()).moves.copies] == [old.backup_id]
     pruning.prune()
     assert old.backup_id in pruning.held()
-    pruning.copy(old.backup_id, archive)
+    pruning.copy(old.backup_id, ARCHIVE)
     pruning.prune()
-    assert (old.backup_id in pruning.held(), old.backup_id in pruning.held(archive)) == (False, True)
-    assert [one for one in upkeep.missing_copies() if one.backup_id == old.backup_id] == []
-    assert any(old.backup_id in name for name in bench.stored("layers/"))
+    assert (old.backup_id in pruning.held(), old.backup_id in pruning.held(ARCHIVE)) == (False, True)
+    assert [one for one in pruning.upkeep.missing_copies() if one.backup_id == old.backup_id] == []
+    assert any(old.backup_id in name for name in pruning.bench.stored("layers/"))
     pruning.restores()
-    bench.depots.of(archive).restorer.verify(old, (Tier.HOT,), lambda _: None)
+    pruning.bench.depots.of(ARCHIVE).restorer.verify(old, (Tier.HOT,), lambda _: None)
 
 
 def test_a_full_store_is_swept_all_the_same(pruning: Pruning, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from strata.engine.local import restore_here
+from strata.catalog.notes import NoteKind
+from strata.engine.local import copy_here, restore_here
+from strata.engine.pruner import Pruned
 from strata.model.backup_type import BackupType
-from strata.model.run import Run, RunKind, RunState
+from strata.model.run import Run, RunKind, RunState, Stage
 from strata.model.tier import StorageTier
 from strata.planning.backup import new_run_id
 from strata.sources.port import RestoreMode
+from strata.testing import SettableClock
 from strata.wiring import Wiring
+from tasks.enqueue import enqueue_prune
 from tests.glacier import Glacier
 from tests.pipeline.conftest import Pipeline
 from tests.pipeline.state import Life, Tiers
@@ -190,6 +196,49 @@ def test_a_prune_through_the_workers(pipeline: Pipeline) -> None:
     assert said.returncode == 0, said.stderr
     assert json.loads(said.stdout)["marks"]["marked"] == []
     assert pipeline.strata("prune", "--dry-run", "--all").returncode == 0
+
+
+def test_a_prune_through_the_workers_removes_what_is_old(pipeline: Pipeline) -> None:
+    """A FULL of 100 days ago goes from the share and the bucket, first marked, then swept; what is younger restores."""
+    life = Life(pipeline.tiers, random.Random(4))
+    life.go_on(30)
+    life.settle()
+    past = pipeline.set_up(SettableClock(pipeline.here.clock.now() - timedelta(days=100)))
+    old = past.made().backup_id
+    copy_here(past.here.local_manager, old, new_run_id("copy", past.here.clock.now()), CLOUD)
+    life.go_on(30)
+    life.settle()
+    fresh, state = pipeline.made(fresh=True).backup_id, pipeline.tiers.read()
+    copy_here(pipeline.here.local_manager, fresh, new_run_id("copy", pipeline.here.clock.now()), CLOUD)
+    full = made(pipeline, BackupType.FULL)
+    both = {NETWORK, CLOUD}
+    pipeline.until(lambda: held(pipeline) == {old: both, fresh: both, full: both}, "the copy was not made")
+    first = pruned(pipeline)
+    assert first.marks.marked == (old,)
+    assert [swept.manifests for swept in first.stores] == [0, 0, 0, 0]
+    for tier in both:  # as if that had been two hours ago
+        marked_at = pipeline.here.clock.now() - timedelta(hours=2)
+        pipeline.here.depots.of(tier).book.add(NoteKind.REMOVED, old, marked_at)
+    for swept in pruned(pipeline).stores:
+        assert (swept.manifests, swept.layers > 0) == ((1, True) if swept.storage_tier in both else (0, False))
+    assert held(pipeline) == {fresh: both, full: both}
+    for depot in pipeline.wiring.depots:
+        assert [info.name for info in depot.store.list() if old in info.name and "history/" not in info.name] == []
+    for tier, backup_id in product(sorted(both), (fresh, full)):
+        life.go_on(10)
+        life.settle()
+        run_id = new_run_id("restore", pipeline.here.clock.now())
+        restore_here(pipeline.here.local_manager, backup_id, run_id, RestoreMode.EXACT, (), storage_tier=tier)
+        pipeline.holds(state, (tier, backup_id))
+
+
+def pruned(pipeline: Pipeline) -> Pruned:
+    """A prune through the workers, which must succeed."""
+    run_id = new_run_id("prune", pipeline.wiring.clock.now())
+    enqueue_prune(pipeline.app, run_id)
+    run = pipeline.wait(run_id)
+    assert run.state is RunState.DONE, run.reason
+    return Pruned.model_validate_json(pipeline.wiring.manager.result(run_id, Stage.FINISH, ""))
 
 
 def test_the_status_says_what_is_missing(pipeline: Pipeline) -> None:
