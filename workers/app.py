@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Final
 
@@ -21,7 +22,8 @@ def _app() -> Celery:
     try:
         return make_app(load_settings())
     except StrataError as error:
-        raise SystemExit(f"strata: {error.sentence}\n{error.hint}") from None
+        sys.stderr.write(f"strata: {error.sentence}\n{error.hint}\n")
+        raise SystemExit(error.exit_code) from None
 
 
 app = _app()
