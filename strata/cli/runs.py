@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from strata.cli.output import Output, age, common_options, local_time, plain_table, seconds
-from strata.cli.thawing import thaw_ends
+from strata.cli.thawing import thaw_ends, waits
 from strata.errors import BrokerUnavailable, KeyringError, SettingError
 from strata.model.run import RunState
 
@@ -68,9 +68,11 @@ def _show(output: Output, runs: list[dict[str, Any]]) -> None:
         return
     table = plain_table("run", "state", "began", "", "took", "reason", right=("took",), wrap=("reason",))
     for run in runs:
-        state, began = Text(run["state"], _STYLES[run["state"]]), datetime.fromisoformat(run["created_at"])
+        waiting = run.get("waits") or ""
+        shown, began = "WAITING" if waiting else run["state"], datetime.fromisoformat(run["created_at"])
         again = f"sent again {run['resent']}x" if run.get("resent") else ""
-        reason = Text("; ".join(filter(None, [run["reason"], again])))
+        reason = Text("; ".join(filter(None, [run["reason"], waiting, again])))
+        state = Text(shown, _STYLES[shown])
         table.add_row(run["run_id"], state, local_time(began), age(began), _took(run, began), reason)
     output.show(table)
 
@@ -82,4 +84,5 @@ def _took(run: dict[str, Any], began: datetime) -> str:
 
 
 def _as_document(run: Run) -> dict[str, Any]:
-    return {**run.model_dump(mode="json", exclude={"plan", "fence"}), "thaw_ends": thaw_ends(run)}
+    told = {"waits": waits(run), "thaw_ends": thaw_ends(run)}
+    return {**run.model_dump(mode="json", exclude={"plan", "fence"}), **told}
