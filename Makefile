@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
+PYTHON312 ?= $(shell for one in python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python; do \
+	$$one -c '' 2>/dev/null && echo $$one && break; done)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check chaos soak bench golden lock localstack clean
@@ -41,7 +43,8 @@ lock: ## Pin the dependencies anew, by version and hash
 localstack: .localstack/.installed ## A strict S3 for the tests of stores, in an environment of its own (it pins boto3; needs Python 3.12)
 
 .localstack/.installed:
-	$(or $(PYTHON312),python3.12) -m venv .localstack
+	@[ -n "$(PYTHON312)" ] || { echo "The strict S3 needs Python 3.12; name one: make PYTHON312=/path/to/python3.12 localstack"; exit 1; }
+	$(PYTHON312) -m venv .localstack
 	.localstack/bin/python -m pip install -q --disable-pip-version-check 'localstack-core[base-runtime]==4.13.1' 'cbor2<5.8' 'pyOpenSSL==25.3.0' service-identity
 	@touch $@
 
