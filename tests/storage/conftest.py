@@ -14,7 +14,7 @@ from strata.errors import StorageError, StoreUnavailable
 from strata.storage.s3 import S3Store
 from workers.local_stack.servers import free_port
 
-_PYTHON = Path(os.environ.get("LOCALSTACK_PYTHON", ".localstack/bin/python"))
+_PYTHON = Path(os.environ.get("LOCALSTACK_PYTHON", ".localstack/bin/python")).absolute()
 _START_SECONDS = 60
 
 
