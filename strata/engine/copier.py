@@ -136,12 +136,11 @@ class Copier:
         if there.locker:
             there.locker.lock_layers(manifest.backup_type, manifest.created_at, layers)
         self._carry_decisions(plan.backup_id, there)
-        _same(manifest_name(plan.backup_id), here.store, there.store)
-        try:
-            _see_all(layers, there)
-        except StoreUnavailable:  # removed by a prune that began before our intent was there: no copy, then
-            there.store.delete(manifest_name(plan.backup_id))
-            raise
+        written = _same(manifest_name(plan.backup_id), here.store, there.store)
+        if lacking := survey_presence(there.store, _objects(layers)):
+            if written:  # a prune that began before our intent was there removed it meanwhile: no copy, then
+                there.store.delete(manifest_name(plan.backup_id))
+            raise _lacks(lacking[0].name, there)
         if there.locker:
             with suppress(StorageError):  # the copy is there and its layers are locked; `strata status` tells the rest
                 there.locker.lock_manifest(manifest)
@@ -218,23 +217,29 @@ def _digest_in(store: ObjectStore, name: str) -> str:
 
 def _see_all(layers: Sequence[Layer], target: Depot) -> None:
     if lacking := survey_presence(target.store, _objects(layers)):
-        raise StoreUnavailable(
-            f"{lacking[0].name} is not in {target.store.url}, though it was copied there",
-            hint="Copy again: what is there is not copied twice.",
-        )
+        raise _lacks(lacking[0].name, target)
 
 
-def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = False) -> None:
-    """Put a small document into the target as it stands in the source."""
-    data = source.get(name)
+def _lacks(name: str, target: Depot) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{name} is not in {target.store.url}, though it was copied there",
+        hint="Copy again: what is there is not copied twice.",
+    )
+
+
+def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = False) -> bool:
+    """Put a small document into the target as it stands in the source; whether there was none yet."""
+    data, written = source.get(name), True
     try:
         target.put(name, [data])
     except ObjectExists:
+        written = False
         if mend and target.get(name) != data:
             target.delete(name)
             target.put(name, [data])
     if target.get(name) != data:
         raise IntegrityError(f"{name} in {target.url} is not that of {source.url}")
+    return written
 
 
 def _refs(manifest: BackupMetadata) -> list[LayerRef]:

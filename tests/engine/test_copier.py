@@ -252,3 +252,24 @@ def test_pins_and_holds_go_with_a_copy(bench: Workbench) -> None:
         bench.files.delete(info.name)
     (entry,) = [entry for entry in bench.catalogue.view().entries if entry.backup_id == made.backup_id]
     assert (entry.legal_hold, len(entry.copies)) == (True, 1)
+
+
+def test_a_copy_that_is_there_outlives_whatever_another_try_meets(folder: Path) -> None:
+    """Copied again while the store fails at any request: what was whole before is whole, manifest and all."""
+    flaky: list[FlakyStore] = []
+
+    def wrap(store: ObjectStore) -> ObjectStore:
+        flaky.append(FlakyStore(store, ()))
+        return flaky[0]
+
+    bench = Workbench(folder, tiers_of(5, tiers=[Tier.HOT]), wrap_network=wrap)
+    made = bench.backup()
+    copy_here(bench.manager, made.backup_id, "copy", NETWORK)
+    flaky[0].operations = 0
+    copy_here(bench.manager, made.backup_id, "again", NETWORK)
+    for number in range(flaky[0].operations):
+        flaky[0].operations, flaky[0].fails = 0, frozenset([number])
+        with suppress(StoreUnavailable):
+            copy_here(bench.manager, made.backup_id, f"copy{number}", NETWORK)
+        flaky[0].fails = frozenset()
+        bench.network.restorer.verify(bench.network.metadata.load(made.backup_id), (Tier.HOT,), lambda _: None)
