@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from celery import shared_task
 
 from strata.engine.copier import Copied
 from strata.model.run import RunKind
-from strata.model.tier import StorageTier
-from strata.planning.backup import new_run_id
 from tasks import canvas
-from tasks.stage import StageTask, starting, wiring
+from tasks.stage import StageTask, wiring
+from tasks.starting import Reference, RunId, StartTask, Store
 
 
-@shared_task(name="tasks.copy.copy_backup")
-def copy_backup(backup_id: str, to: str, copy_id: str | None = None, source: str | None = None) -> str:
+@shared_task(base=StartTask, name="tasks.copy.copy_backup", kind=RunKind.COPY, id_argument="copy_id")
+def copy_backup(backup_id: Reference, to: Store, copy_id: RunId | None = None, source: Store | None = None) -> str:
     """Plan a copy of a backup (its full id) to a storage tier and send its parts; returns the copy's id.
 
     `source` is the storage tier it is read from, the nearest that holds it otherwise.
     """
-    run_id = copy_id or new_run_id("copy", datetime.now(UTC))
-    with starting(run_id, RunKind.COPY):
-        plan = wiring().manager.start_copy(backup_id, run_id, StorageTier(to), StorageTier(source) if source else None)
-        canvas.copy(plan).apply_async()
-    return run_id
+    assert copy_id
+    canvas.copy(wiring().manager.start_copy(backup_id, copy_id, to, source)).apply_async()
+    return copy_id
 
 
 @shared_task(base=StageTask, name="tasks.copy.copy_part")

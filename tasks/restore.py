@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import shared_task
 
 from strata.model.run import RunKind
-from strata.model.thaw import ThawSpeed
-from strata.model.tier import StorageTier, Tier
-from strata.planning.backup import new_run_id
-from strata.sources.port import RestoreMode
+from strata.model.tier import Tier
 from tasks import canvas
-from tasks.stage import StageTask, starting, wiring
+from tasks.stage import StageTask, wiring
+from tasks.starting import NAMED, Mode, Reference, RunId, Speed, StartTask, Store, Tiers
 
 
-@shared_task(name="tasks.restore.start_restore")
+@shared_task(base=StartTask, name="tasks.restore.start_restore", kind=RunKind.RESTORE, id_argument="restore_id")
 def start_restore(
-    backup: str = "latest",
-    restore_id: str | None = None,
-    mode: str = "exact",
-    tiers: list[str] | None = None,
+    backup: Reference,
+    restore_id: RunId | None = None,
+    mode: Mode = NAMED,
+    tiers: Tiers = (),
     *,
-    store: str | None = None,
-    speed: str | None = None,
+    store: Store | None = None,
+    speed: Speed | None = None,
 ) -> str:
-    """Plan a restore of a backup (id, unique prefix or `latest`) and send its stages; returns the restore's id.
+    """Plan a restore of a backup (id, unique beginning or `latest`) and send its stages; returns the restore's id.
 
-    `store` is the storage tier it is read from, the first that is configured where none is named; `speed` that of the
-    thaw where one is needed.
+    Backup and mode must be named: nothing is overwritten because an argument was left out. `store` is the storage tier
+    it is read from, the first that is configured where none is named; `speed` that of the thaw where one is needed.
     """
-    run_id = restore_id or new_run_id("restore", datetime.now(UTC))
-    with starting(run_id, RunKind.RESTORE):
-        wanted = tuple(dict.fromkeys(map(Tier, tiers or ())))
-        plan = wiring().manager.start_restore(
-            backup,
-            run_id,
-            RestoreMode(mode),
-            wanted,
-            StorageTier(store) if store else None,
-            ThawSpeed(speed) if speed else None,
-        )
-        canvas.restore(plan).apply_async()
-    return run_id
+    assert restore_id
+    plan = wiring().manager.start_restore(backup, restore_id, mode, tiers, store, speed)
+    canvas.restore(plan).apply_async()
+    return restore_id
 
 
 @shared_task(base=StageTask, name="tasks.restore.check")

@@ -15,7 +15,7 @@ from celery.utils.log import get_task_logger
 
 from strata.catalog.ledger import Claim
 from strata.errors import StageBusy, StrataError
-from strata.model.run import Progress, Run, RunKind, RunState
+from strata.model.run import Progress
 from strata.model.tier import StorageTier
 from strata.settings import load_settings
 from strata.storage.metered import Meter, MeteredStore
@@ -83,29 +83,6 @@ class StageTask(Task):
 
     def _fail(self, run_id: str, sentence: str, code: str = "") -> NoReturn:
         wiring().ledger.note_failure(run_id, sentence, code)
-        raise StageFailed(sentence) from None
-
-
-@contextmanager
-def starting(run_id: str, kind: RunKind) -> Iterator[None]:
-    """Whatever keeps a run from starting is entered in the ledger, where the person who waits will look."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
-        sentence = error.sentence if isinstance(error, StrataError) else f"the start {unforeseen(error)}"
-        code = error.code if isinstance(error, StrataError) else ""
-        if wiring().ledger.run(run_id) is None:
-            now = wiring().clock.now()
-            refused = Run(
-                run_id=run_id,
-                kind=kind,
-                state=RunState.REFUSED,
-                reason=sentence,
-                code=code,
-                created_at=now,
-                updated_at=now,
-            )
-            wiring().ledger.create(refused)
         raise StageFailed(sentence) from None
 
 

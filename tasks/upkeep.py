@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import shared_task
@@ -10,15 +9,15 @@ from celery import shared_task
 from strata.errors import LeaseHeld
 from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import RunKind
-from strata.planning.backup import new_run_id
 from tasks import canvas
 from tasks.copy import copy_backup
-from tasks.stage import logger, starting, wiring
+from tasks.stage import logger, wiring
+from tasks.starting import Patience, RunId, StartTask
 
 _AGAIN_SECONDS: Final = 15
 
 
-@shared_task(name="tasks.upkeep.resend_stalled")
+@shared_task(base=StartTask, name="tasks.upkeep.resend_stalled")
 def resend_stalled() -> list[str]:
     """Send again, whole, every run that shows no sign of life: done stages answer at once. Returns their ids."""
     runs = wiring().upkeep.stalled()
@@ -35,7 +34,7 @@ def resend_stalled() -> list[str]:
     return [run.run_id for run in runs]
 
 
-@shared_task(name="tasks.upkeep.sweep")
+@shared_task(base=StartTask, name="tasks.upkeep.sweep")
 def sweep() -> list[str]:
     """Remove staging that no run needs, and what writers that died left unfinished in stores.
 
@@ -47,7 +46,7 @@ def sweep() -> list[str]:
     return swept
 
 
-@shared_task(name="tasks.upkeep.copy_missing")
+@shared_task(base=StartTask, name="tasks.upkeep.copy_missing")
 def copy_missing() -> list[str]:
     """Send the copies that placement names and no store holds, newest backups first; returns what was sent."""
     sent = []
@@ -58,21 +57,18 @@ def copy_missing() -> list[str]:
     return sent
 
 
-@shared_task(bind=True, name="tasks.upkeep.prune", max_retries=None)
-def prune(self: Any, run_id: str | None = None, *, patience: int = 0) -> str:
+@shared_task(base=StartTask, bind=True, name="tasks.upkeep.prune", kind=RunKind.PRUNE, id_argument="run_id")
+def prune(self: Any, run_id: RunId | None = None, *, patience: Patience = 0) -> str:
     """Mark what need not be kept, and remove what was marked long enough ago; returns the prune's id.
 
     `patience` is for how many seconds a run that holds the lease is waited for.
     """
-    run_id = run_id or new_run_id("prune", datetime.now(UTC))
-    held = False
-    with starting(run_id, RunKind.PRUNE):
-        try:
-            canvas.prune(wiring().prunes.start(run_id, again=patience > 0)).apply_async()
-        except LeaseHeld:
-            if patience <= 0:
-                raise
-            held = True
-    if held:
-        raise self.retry(args=(run_id,), kwargs={"patience": patience - _AGAIN_SECONDS}, countdown=_AGAIN_SECONDS)
+    assert run_id
+    try:
+        canvas.prune(wiring().prunes.start(run_id, again=patience > 0)).apply_async()
+    except LeaseHeld:
+        if patience <= 0:
+            raise
+        left = max(patience - _AGAIN_SECONDS, 0)
+        raise self.retry(args=(run_id,), kwargs={"patience": left}, countdown=_AGAIN_SECONDS) from None
     return run_id

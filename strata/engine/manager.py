@@ -5,17 +5,15 @@ Every method may be called again with the same arguments, by anybody, at any tim
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import PurePath
 from typing import Final
 
 from strata.catalog.lease import Lease
 from strata.catalog.ledger import Ledger
 from strata.clock import Clock
+from strata.engine.admission import known_run, who
 from strata.engine.baseline import BaselineBuilder
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copied, Copier, CopyMade
@@ -39,7 +37,6 @@ from strata.model.run import Run, RunKind, RunState, Stage, StageRow
 from strata.model.thaw import ThawSpeed
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
 from strata.model.tier import StorageTier, Tier
-from strata.planning.backup import checked_run_id
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
 
@@ -86,6 +83,10 @@ class BackupManager:
         """The lease."""
         return self.runner.lease
 
+    def known(self, run_id: str, kind: RunKind, handed: str = "") -> Run | None:
+        """The run of that id, or None for a new one; SettingError where the id cannot be that of such a run."""
+        return known_run(self.ledger, self._spool, run_id, kind, handed)
+
     # --- a backup -------------------------------------------------------------------------------------------------
 
     def start(
@@ -103,12 +104,10 @@ class BackupManager:
         names a document in the spool (engine/handed.py) that is read in place of the live tiers. `again` says of an
         error that the start will be tried again: then it is no refusal, and the run is not entered.
         """
-        known = self.ledger.run(run_id)
-        if known is not None:
+        if (known := self.known(run_id, RunKind.BACKUP, override)) is not None:
             return self._plan_of(known)
         fence = None
         try:
-            checked_run_id(run_id)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
             handed = tiers_handed(self._spool, run_id, override) if override else None
@@ -240,7 +239,7 @@ class BackupManager:
 
         Where something must be thawed first, at that speed or the usual one, the lease is taken after the thaw.
         """
-        if (known := self.ledger.run(run_id)) is not None:
+        if (known := self.known(run_id, RunKind.RESTORE)) is not None:
             return self._restore_plan_of(known)
         fence = None
         try:
@@ -292,12 +291,11 @@ class BackupManager:
         self, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
     ) -> CopyPlan:
         """Plan a copy to another store and enter the run; it needs no lease, for it changes nothing that is there."""
-        known = self.ledger.run(run_id)
-        if known is not None:
+        if (known := self.known(run_id, RunKind.COPY)) is not None:
             return self._copy_plan_of(known)
         try:
             self._copier.announce(backup_id, target, source)
-            plan = self._copier.plan(checked_run_id(run_id), backup_id, target, source)
+            plan = self._copier.plan(run_id, backup_id, target, source)
         except StrataError as error:
             self.refuse(run_id, RunKind.COPY, None, error)
             raise
@@ -488,12 +486,3 @@ def stage_seconds(rows: list[StageRow]) -> dict[str, float]:
         began, ended = spans.get(name, (row.began, row.began))
         spans[name] = min(began, row.began), max(ended, row.began + row.seconds)
     return {name: ended - began for name, (began, ended) in spans.items()}
-
-
-def who() -> str:
-    """Who starts a run, in words."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "a user without a name"
-    return f"{PurePath(user).name}@{socket.gethostname()}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from strata.catalog.ledger import Ledger
-from strata.engine.manager import BackupManager, who
+from strata.engine.admission import who
+from strata.engine.manager import BackupManager
 from strata.engine.pruner import Marked, Pruned, Pruner
 from strata.engine.sweep import Swept
 from strata.errors import LeaseHeld, RunFailed, SettingError, StrataError
@@ -43,8 +44,7 @@ class PruneRuns:
 
     def start(self, run_id: str, *, again: bool = False) -> PruneOrder:
         """Take the lease and enter the run; LeaseHeld is no refusal where it is tried `again`."""
-        known = self.manager.ledger.run(run_id)
-        if known is not None:
+        if self.manager.known(run_id, RunKind.PRUNE) is not None:
             return self.order(run_id)
         fence = None
         try:

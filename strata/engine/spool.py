@@ -151,6 +151,10 @@ class Spool:
         """The runs that left anything; what lies beside their folders (a lease of this machine) is none."""
         return {info.name.partition("/")[0] for info in self._store.list() if "/" in info.name}
 
+    def names(self, run_id: str) -> list[str]:
+        """What a run left."""
+        return [info.name for info in self._store.list(f"{run_id}/")]
+
     def newest(self, run_id: str) -> datetime | None:
         """When a run last wrote here."""
         return max((info.modified for info in self._store.list(f"{run_id}/")), default=None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from strata.engine.manager import BackupManager, who
+from strata.engine.admission import who
+from strata.engine.manager import BackupManager
 from strata.engine.runner import Attempt, Waits
 from strata.errors import LeaseHeld, RunFailed, StoreUnavailable
 from strata.model.plan import RestorePlan

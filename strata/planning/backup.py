@@ -109,16 +109,6 @@ def plan_tiers(wish: Wish) -> TierPlans:
     return TierPlans(backup_type, tiers, max(parents, key=parents.count, default=None), tuple(reasons))
 
 
-def named_type(name: str) -> BackupType:
-    """The type of that name, or SettingError."""
-    try:
-        return BackupType(name)
-    except ValueError:
-        raise SettingError(
-            f"there is no type of backup called {name!r}", hint=f"There are: {', '.join(BackupType)}."
-        ) from None
-
-
 def _plan_tier(wish: Wish, tier: Tier, reasons: list[str]) -> TierPlan:
     patterns = wish.scope.patterns
     if not wish.configured.get(tier):

@@ -15,7 +15,8 @@ from strata.catalog.lease import RedisLease
 from strata.catalog.ledger import Claim
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
-from strata.engine.manager import stage_seconds, who
+from strata.engine.admission import who
+from strata.engine.manager import stage_seconds
 from strata.errors import (
     BackupNotFound,
     BrokerUnavailable,

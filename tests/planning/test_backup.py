@@ -22,7 +22,6 @@ from strata.planning.backup import (
     TierPlans,
     Wish,
     checked_run_id,
-    named_type,
     new_run_id,
     plan_tiers,
 )
@@ -129,20 +128,6 @@ def test_a_run_id_sorts_by_time_and_says_what_it_is() -> None:
 def test_a_run_id_fits_wherever_it_is_written(kind: str) -> None:
     """With the longest tier behind it an id fits into an object's header (64 bytes), and it may name an object."""
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", f"{new_run_id(kind, NOW)}-{max(Tier, key=len)}")
-
-
-@pytest.mark.parametrize("backup_type", BackupType)
-def test_a_type_is_found_by_its_name(backup_type: BackupType) -> None:
-    """Each type has a name that finds it."""
-    assert named_type(backup_type.value) is backup_type
-
-
-@pytest.mark.parametrize("name", ["", "FULL", "weekly"])
-def test_a_type_that_is_not_there_is_refused_by_name(name: str) -> None:
-    """The error lists those that are."""
-    with pytest.raises(SettingError, match=f"no type of backup called '{name}'") as caught:
-        named_type(name)
-    assert all(kind in caught.value.hint for kind in BackupType)
 
 
 @pytest.mark.parametrize("run_id", ["", "-a", "a/b", "ü", "x" * 49, "a b"])
