@@ -156,7 +156,7 @@ class _StorePlanner:
             left = marked + self._rules.grace - self._now
             why = f"{_joined(decision)}; marked {marked:%Y-%m-%d %H:%M}"
             wait = f"its grace ends in {spoken(left)}" if left > timedelta() else ""
-        elif entry.backup_id in self._released and _has_good_copy(entry, StorageTier.ARCHIVE):
+        elif marked is None and entry.backup_id in self._released and _has_good_copy(entry, StorageTier.ARCHIVE):
             why = self._released[entry.backup_id]
         if why and copy.locked_until is not None and copy.locked_until > self._now:
             wait = f"it is locked until {copy.locked_until:%Y-%m-%d %H:%M}"

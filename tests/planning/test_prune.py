@@ -173,6 +173,15 @@ def test_no_grace_sweeps_at_once() -> None:
     assert (names(here.manifests), swept(here)) == (["old"], ["old-hot"])
 
 
+def test_a_mark_by_a_wrong_clock_does_not_let_a_move_take_the_copy() -> None:
+    """What is marked does not move by age either, whether its mark is of the past or of the future."""
+    there = (copy(LOCAL), copy(ARCHIVE))
+    release = Move(backup_id="old", source=LOCAL, target=ARCHIVE, reason="r")
+    for hours in (-1, 1):
+        marked = OLD.model_copy(update={"copies": there, "removal_marked_at": NOW + timedelta(hours=hours)})
+        assert not names(plan([marked, LAST], store(), releases=[release]).stores[0].manifests)
+
+
 @st.composite
 def states(draw: st.DrawFn) -> PruneState:
     """Catalogues with lies, orphans, notes, runs, releases and unreadable manifests."""
