@@ -1,4 +1,8 @@
-"""Glob patterns over keys as Redis matches them: byte by byte, case counts, and `*` crosses every separator."""
+"""Glob patterns over keys as Redis matches them: byte by byte, case counts, and `*` crosses every separator.
+
+The time a match takes grows with the lengths of key and pattern, whatever the pattern: what follows a `*` is taken
+where it first fits, and never tried further on (an atomic group), because no later place can fit better.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +30,33 @@ def exact_key(pattern: str) -> bytes | None:
 
 def _expression(pattern: bytes) -> bytes:
     """The regular expression that does what stringmatchlen of Redis (src/util.c) does."""
-    found, at = [], 0
+    first, *further = _runs(pattern)
+    if not further:
+        return b"(?:" + first + b")"
+    *middle, last = further
+    skipped = b"".join(b"(?>.*?" + run + b")" for run in middle if run)
+    return b"(?:" + first + skipped + b".*" + last + b")"
+
+
+def _runs(pattern: bytes) -> list[bytes]:
+    """What stands between the pattern's stars, each as an expression of one length."""
+    runs, at = [b""], 0
     while at < len(pattern):
         char = pattern[at : at + 1]
         at += 1
         if char == b"*":
-            found.append(b".*")
+            runs.append(b"")
         elif char == b"?":
-            found.append(b".")
+            runs[-1] += b"."
         elif char == b"[":
             part, at = _class(pattern, at)
-            found.append(part)
+            runs[-1] += part
         else:
             if char == b"\\" and at < len(pattern):
                 char = pattern[at : at + 1]
                 at += 1
-            found.append(re.escape(char))
-    return b"(?:" + b"".join(found) + b")"
+            runs[-1] += re.escape(char)
+    return runs
 
 
 def _class(pattern: bytes, at: int) -> tuple[bytes, int]:
