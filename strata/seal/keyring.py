@@ -109,14 +109,14 @@ class FileKeyring:
             version = document["strata_keyring"]
             if version != _FILE_VERSION:
                 raise KeyringError(f"the keyring {path} has version {version!r}; this Strata reads {_FILE_VERSION}")
-            return cls([_parse(entry) for entry in document["keys"]])
+            return cls(_parsed(path, document))
         except FileNotFoundError:
             raise KeyringError(
                 f"there is no keyring at {path}", hint="Make one with `strata keys init`, or bring your copy back."
             ) from None
         except OSError as error:
             raise KeyringError(f"the keyring {path} cannot be read: {os.strerror(error.errno or 0)}") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise KeyringError(f"{path} is not a Strata keyring", hint="Bring your copy of it back.") from None
 
     @classmethod
@@ -195,6 +195,19 @@ class FileKeyring:
         raise KeyringError(
             f"the keyring does not hold key {key_id}", hint="Bring back the keyring the backup was made with."
         )
+
+
+def _parsed(path: Path, document: dict[str, Any]) -> list[Key]:
+    """The keys; KeyringError where a member is unknown or an id stands twice: neither was written by Strata."""
+    known = {"strata_keyring", "keys"}, {"id", "purpose", "created", "secret"}
+    unknown = [*(document.keys() - known[0]), *(name for entry in document["keys"] for name in entry.keys() - known[1])]
+    keys = [_parse(entry) for entry in document["keys"]]
+    ids = [key.key_id for key in keys]
+    wrong = [f"the member {name!r}, which Strata does not know" for name in sorted(unknown)]
+    wrong += [f"the key {name!r} twice" for name in sorted({one for one in ids if ids.count(one) > 1})]
+    if wrong:
+        raise KeyringError(f"the keyring {path} has {wrong[0]}", hint="Bring your copy of it back.")
+    return keys
 
 
 def _parse(entry: dict[str, Any]) -> Key:

@@ -296,3 +296,29 @@ def test_create_ignores_a_generous_umask(folder: Path) -> None:
     finally:
         os.umask(before)
     assert (folder / "keyring.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda document: document | {"strata_keyring ": 0},
+            "the member 'strata_keyring ', which Strata does not know",
+        ),
+        (
+            lambda document: document["keys"][0].update(expires="never"),
+            "the member 'expires', which Strata does not know",
+        ),
+        (lambda document: document["keys"].append(document["keys"][1]), "the key {id!r} twice"),
+    ],
+)
+def test_a_keyring_that_was_not_written_by_strata_is_refused(
+    path: Path, keyring: FileKeyring, change: Callable[[dict[str, Any]], Any], told: str
+) -> None:
+    """An unknown member may be a misspelt one, and of two keys with one id only one could ever be used."""
+    document = json.loads(path.read_text())
+    changed = change(document) or document
+    path.write_text(json.dumps(changed))
+    with pytest.raises(KeyringError) as caught:
+        FileKeyring.load(path)
+    assert caught.value.sentence == f"the keyring {path} has {told.format(id=keyring.key_ids[1])}"
