@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -322,7 +323,11 @@ def load_settings() -> Settings:
     configured = os.environ.get(_CONFIG)
     if configured and not Path(configured).is_file():
         raise SettingError(f"{_CONFIG} names {configured}, which is not a file")
-    return _checked(Settings, settings_file())
+    file = settings_file()
+    _trusted(file, named=bool(configured))
+    settings = _checked(Settings, file)
+    _sealed(file)
+    return settings
 
 
 def read_settings(file: Path) -> Settings:
@@ -338,6 +343,48 @@ def read_settings(file: Path) -> Settings:
     if not file.is_file():
         raise SettingError(f"there is no {file}")
     return Settings.model_construct(**dict(_checked(FileSettings, file)))
+
+
+def _trusted(file: Path, *, named: bool) -> None:
+    """SettingError where others may write the file, or put it here: its settings run programs as this user.
+
+    A file that STRATA_CONFIG names may belong to anybody; one that is only met must be this user's, or root's.
+    """
+    try:
+        found = os.stat(file)
+    except OSError:
+        return  # none, or none that can be read: reading it says so
+    if not named and found.st_uid not in {os.geteuid(), 0}:
+        raise SettingError(
+            f"{file} belongs to another user, so its settings are not used",
+            hint=f"If you trust it, name it: {_CONFIG}={file}",
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = found.st_mode & 0o777
+        raise SettingError(f"{file} can be changed by others (mode {mode:04o})", hint=f"chmod 600 {file}")
+
+
+def _sealed(file: Path) -> None:
+    """SettingError where others may read a file that holds a secret."""
+    try:
+        mode = os.stat(file).st_mode & 0o777
+        values = tomllib.loads(file.read_text()) if mode & 0o077 else {}
+    except OSError:
+        return
+    told = [
+        name
+        for name, field in Settings.model_fields.items()
+        if "SecretStr" in str(field.annotation) and _holds_secret(str(values.get(name, "")))
+    ]
+    if told:
+        raise SettingError(
+            f"{file} holds {told[0]} and can be read by others (mode {mode:04o})", hint=f"chmod 600 {file}"
+        )
+
+
+def _holds_secret(value: str) -> bool:
+    """Whether a secret setting's value is one: a URL is only where it names a user or a password."""
+    return bool(value) and ("://" not in value or "@" in value)
 
 
 def _checked(kind: type[Settings], file: Path) -> Settings:

@@ -207,6 +207,45 @@ def test_the_file_that_is_named_is_read(monkeypatch: pytest.MonkeyPatch, folder:
     assert (settings.zstd_level, settings.warm_parallel) == (1, 3)
 
 
+def test_a_file_that_others_may_change_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its settings run programs, so whoever may write it would run them as this user; a named file is no other."""
+    Path("strata.toml").write_text("zstd_level = 5\n")
+    Path("strata.toml").chmod(0o664)
+    assert refused().sentence == "strata.toml can be changed by others (mode 0664)"
+    monkeypatch.setenv("STRATA_CONFIG", "strata.toml")
+    assert refused().hint == "chmod 600 strata.toml"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_file_of_another_user_is_used_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's settings are met by accident in a folder that is theirs."""
+    Path("strata.toml").write_text("zstd_level = 5\n")
+    os.chown("strata.toml", 65534, 65534)
+    assert refused().sentence == "strata.toml belongs to another user, so its settings are not used"
+    monkeypatch.setenv("STRATA_CONFIG", "strata.toml")
+    assert load_settings().zstd_level == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "holds"),
+    [
+        ('hot_url = "redis://host/0"', False),
+        ('hot_url = "redis://:word@host/0"', True),
+        ('cold_secret_access_key = "word"', True),
+        ("zstd_level = 5", False),
+    ],
+)
+def test_a_file_that_holds_a_secret_is_its_owners_alone(line: str, holds: bool) -> None:  # noqa: FBT001
+    """As the keyring is; what holds none may be read by all."""
+    Path("strata.toml").write_text(line + "\n")
+    Path("strata.toml").chmod(0o644)
+    if holds:
+        name = line.partition(" ")[0]
+        assert refused().sentence == f"strata.toml holds {name} and can be read by others (mode 0644)"
+    Path("strata.toml").chmod(0o600 if holds else 0o644)
+    load_settings()
+
+
 def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """A wrong STRATA_CONFIG is an error, not an empty configuration."""
     monkeypatch.setenv("STRATA_CONFIG", "/nowhere/strata.toml")
@@ -317,6 +356,7 @@ def test_the_page_speaks_of_no_setting_that_is_not_there() -> None:
 def test_the_example_on_the_page_loads(folder: Path) -> None:
     """The strata.toml shown is one: it loads, and names settings that exist."""
     (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (folder / "strata.toml").touch(mode=0o600)
     (folder / "strata.toml").write_text(example)
     settings = load_settings()
     assert set(tomllib.loads(example)) <= set(Settings.model_fields)

@@ -69,5 +69,7 @@ def configured(unset: Path, monkeypatch: pytest.MonkeyPatch, hot_url: str, redis
         "spool_url": (unset / "spool").as_uri(),
         "keyring_file": str(unset / "keyring.json"),
     }
-    (unset / "strata.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+    file = unset / "strata.toml"
+    file.touch(mode=0o600)
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
     return unset
