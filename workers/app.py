@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import Final
@@ -14,6 +15,7 @@ import workers.heartbeat  # noqa: F401 - connects its signals
 from strata.errors import StrataError
 from strata.settings import load_settings
 from workers.configuration import make_app
+from workers.flower_defaults import USER, protect
 
 _FAULTY_REDELIVERY: Final = "5.7.0"
 
@@ -25,6 +27,9 @@ def _app() -> Celery:
         sys.stderr.write(f"strata: {error.sentence}\n{error.hint}\n")
         raise SystemExit(error.exit_code) from None
 
+
+if password := protect(sys.argv, os.environ):
+    sys.stderr.write(f"Flower asks for the user {USER} and the password {password}; FLOWER_BASIC_AUTH sets others.\n")
 
 app = _app()
 celery_app = app

@@ -119,7 +119,11 @@ def _short(path: str, folder: Path) -> str:
 def _next_steps(output: Output, stack: LocalStack) -> None:
     from strata.settings import settings_file
 
-    rows = [("settings", str(stack.layout.settings_file)), ("keyring", str(stack.layout.keyring_file))]
+    rows = [
+        ("settings", str(stack.layout.settings_file)),
+        ("keyring", str(stack.layout.keyring_file)),
+        ("Flower", f"user strata, password {stack.flower_password()}"),
+    ]
     output.say("")
     output.show(facts(rows))
     if settings_file().absolute() != stack.layout.settings_file:

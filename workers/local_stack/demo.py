@@ -28,6 +28,7 @@ from strata.model.manifest import BackupMetadata
 from strata.model.run import Run
 from strata.settings import Settings
 from strata.wiring import Wiring
+from workers.flower_defaults import USER
 from workers.local_stack.bot import BotState, differences
 from workers.local_stack.stack import LocalStack, default_folder
 
@@ -191,7 +192,8 @@ def main(folder: Path | None, **options: Any) -> None:
         else:
             console.print(f"[bold red]NOT EQUAL[/bold red] of {outcome.compared:,} records: {outcome.different}")
         if not options["down"]:
-            console.print(f"Flower shows the runs at {stack.status().part('flower').address}")
+            console.print(f"Flower shows the runs at {stack.status().part('flower').address}", highlight=False)
+            console.print(f"Its user is {USER}, its password {stack.flower_password()}", highlight=False)
             console.print(
                 "Go on: strata list | strata show latest | strata verify latest | strata stack down", highlight=False
             )

@@ -57,6 +57,7 @@ class Secrets(Document):
     broker_password: str
     hot_password: str
     postgres_password: str
+    flower_password: str
     s3_access_key: str
     s3_secret_key: str
 
@@ -71,6 +72,7 @@ class Secrets(Document):
             broker_password=secrets.token_hex(16),
             hot_password=secrets.token_hex(16),
             postgres_password=secrets.token_hex(16),
+            flower_password=secrets.token_hex(16),
             s3_access_key=secrets.token_hex(10),
             s3_secret_key=secrets.token_hex(20),
         )

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from workers.flower_defaults import USER
 from workers.local_stack.layout import BEAT, BUCKET, DATABASE, FLOWER, SERVERS, Layout, Secrets, listens
 from workers.local_stack.servers import Process, ServerFailed, start_postgres, start_redis, start_s3
 from workers.queues import GROUPS
@@ -50,7 +51,7 @@ class Part:
 def environment(layout: Layout) -> dict[str, str]:
     """The variables under which everything uses the stack: ours, and of the caller's none that could turn it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OUR_VARIABLES)}
-    return {**inherited, "STRATA_CONFIG": str(layout.settings_file), "FLOWER_UNAUTHENTICATED_API": "true"}
+    return {**inherited, "STRATA_CONFIG": str(layout.settings_file)}
 
 
 def settings_entries(layout: Layout, kept: Secrets) -> dict[str, Any]:
@@ -148,13 +149,20 @@ def _start_s3(layout: Layout, kept: Secrets) -> Process:
 
 
 def _celery_parts(layout: Layout, kept: Secrets) -> list[Part]:
-    def part(name: str, arguments: list[str], ready: Callable[[], bool], address: str = "") -> Part:
+    def part(
+        name: str,
+        arguments: list[str],
+        ready: Callable[[], bool],
+        address: str = "",
+        extra: Mapping[str, str] | None = None,
+    ) -> Part:
         log = layout.log(name)
-        return Part(name, address, log, partial(_start_celery, layout, name, arguments), ready)
+        return Part(name, address, log, partial(_start_celery, layout, name, arguments, extra or {}), ready)
 
     port = kept.ports[FLOWER]
     schedule = layout.folder / "beat" / "schedule"
-    flower = ["flower", "--address=127.0.0.1", f"--port={port}", "--persistent=False"]
+    flower = ["flower", f"--port={port}", "--persistent=False"]
+    entry = f"{USER}:{kept.flower_password}"
     parts = [
         part(WORKER + group, _worker(group, queues, processes), partial(_says, layout.log(WORKER + group), b" ready."))
         for group, (queues, processes) in GROUPS.items()
@@ -163,7 +171,7 @@ def _celery_parts(layout: Layout, kept: Secrets) -> list[Part]:
     return [
         *parts,
         part(BEAT, beat, partial(_says, layout.log(BEAT), b"beat: Starting")),
-        part(FLOWER, flower, lambda: listens(port), f"http://127.0.0.1:{port}"),
+        part(FLOWER, flower, lambda: listens(port), f"http://127.0.0.1:{port}", {"FLOWER_BASIC_AUTH": entry}),
     ]
 
 
@@ -173,7 +181,7 @@ def _worker(group: str, queues: tuple[str, ...], processes: int) -> list[str]:
     return ["worker", *named, "--loglevel", "INFO", "--without-gossip", "--without-mingle"]
 
 
-def _start_celery(layout: Layout, name: str, arguments: list[str]) -> Process:
+def _start_celery(layout: Layout, name: str, arguments: list[str], extra: Mapping[str, str]) -> Process:
     log = layout.log(name)
     _set_aside(log)
     with open(log, "ab") as output:
@@ -183,7 +191,7 @@ def _start_celery(layout: Layout, name: str, arguments: list[str]) -> Process:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(layout),
+            env={**environment(layout), **extra},
             cwd=layout.folder,  # where no module lies that could be imported instead of ours
             start_new_session=True,
         )

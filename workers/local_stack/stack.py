@@ -96,6 +96,11 @@ class LocalStack:
         """The settings under which everything uses the stack; SettingError before the first `up`."""
         return read_settings(self.layout.settings_file)
 
+    def flower_password(self) -> str:
+        """What Flower asks the user `strata` for; nothing where the stack was never up."""
+        kept = self.layout.read_secrets()
+        return kept.flower_password if kept else ""
+
     def environment(self) -> dict[str, str]:
         """The variables under which a child process uses the stack."""
         return environment(self.layout)
