@@ -28,7 +28,7 @@ KEEP_DAYS: Final = 14
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to do one unit of one stage; `attempt` counts from 1 and makes names of staging unique."""
+    """The right to do one unit of one stage; `attempt` counts from 1, `token` is of this claim alone."""
 
     run_id: str
     stage: Stage

@@ -38,7 +38,7 @@ from strata.content.index import (
 )
 from strata.engine.known import ChunkShelf, KnownState
 from strata.engine.runner import Attempt
-from strata.engine.spool import Spool, SpoolWriter
+from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.model.layer import ObjectKind, object_name
 from strata.model.record import (
     LARGE_VALUE,
@@ -136,7 +136,7 @@ class TierAssembly:
             self._close(kind)
         self._write_chunk_index()
         name = self._attempt.name("description")
-        self._spool.put_document(self._run_id, name, description)
+        self._spool.put_document(self._run_id, name, description, self._tier)
         return Collected(
             tier=self._tier,
             objects=tuple(self._objects),
@@ -296,7 +296,8 @@ class TierAssembly:
         part, number = in_hash_order(self._listed), len(self._index_parts)
         self._listed, self._listed_rows = [], 0
         name = self._attempt.name(f"part-{number:06d}")
-        with self._spool.begin(self._run_id, name, (ObjectKind.INDEX, number), Compression.NONE) as writer:
+        held = Held(ObjectKind.INDEX, number, self._tier)
+        with self._spool.begin(self._run_id, name, held, Compression.NONE) as writer:
             for start in range(0, part.num_rows, INDEX_BLOCK_ROWS):
                 rows = part.slice(start, INDEX_BLOCK_ROWS)
                 block = encode_block(rows)
@@ -329,7 +330,7 @@ class TierAssembly:
             seq = sum(spooled.unit.kind is kind for spooled in self._objects)
             unit = Unit(tier=self._tier, kind=kind, seq=seq)
             name = self._attempt.name(f"{kind}-{seq:06d}")
-            self._open[kind] = _Open(self._spool.begin(self._run_id, name, (kind, seq), Compression.NONE), unit)
+            self._open[kind] = _Open(self._spool.begin(self._run_id, name, Held.of(unit), Compression.NONE), unit)
         return self._open[kind]
 
     def _count(self, target: _Open, rows: int, size: int, added: bytes) -> None:
@@ -410,8 +411,9 @@ def write_sorted(
     objects: list[Spooled] = []
     for part in _in_parts(tables, limit):
         seq = len(objects)
+        unit = Unit(tier=tier, kind=kind, seq=seq)
         name, raw = attempt.name(tier, f"{kind}-{seq:06d}"), 0
-        with spool.begin(attempt.claim.run_id, name, (kind, seq), Compression.NONE) as writer:
+        with spool.begin(attempt.claim.run_id, name, Held.of(unit), Compression.NONE) as writer:
             for rows in split_rows(part):
                 block = encode_block(rows)
                 writer.add(block, len(block), rows.num_rows, first(rows))
@@ -419,7 +421,7 @@ def write_sorted(
             writer.commit()
         objects.append(
             Spooled(
-                unit=Unit(tier=tier, kind=kind, seq=seq),
+                unit=unit,
                 name=name,
                 rows=part.num_rows,
                 raw_bytes=raw,

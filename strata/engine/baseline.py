@@ -16,7 +16,7 @@ from strata.engine.damage import DamageNotes
 from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
-from strata.engine.spool import Spool
+from strata.engine.spool import Held, Spool
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.layer import Layer, LayerRef, ObjectKind
 from strata.model.plan import BackupPlan
@@ -49,9 +49,9 @@ class BaselineBuilder:
         content = parent.content(tier)
         about = attempt.name("about")
         description = open_details(self._keyring, parent)[tier.value]
-        self._spool.put_document(plan.backup_id, about, {"cut": content.cut, "description": description})
+        self._spool.put_document(plan.backup_id, about, {"cut": content.cut, "description": description}, tier)
         indexes = [self._index(ref) for ref in content.stack]
-        names, rows = self._write(plan, view(indexes), ObjectKind.INDEX, attempt)
+        names, rows = self._write(plan, view(indexes), ObjectKind.INDEX, tier, attempt)
         return Baselined(tier=tier, stack=content.stack, objects=tuple(names), rows=rows, about=about)
 
     def chunks(self, plan: BackupPlan, attempt: Attempt) -> KnownChunks:
@@ -68,7 +68,7 @@ class BaselineBuilder:
                     yield _numbered(rows, len(lenders))
                     lenders.append(ref)
 
-        names, _ = self._write(plan, tables(), ObjectKind.CHUNK_INDEX, attempt)
+        names, _ = self._write(plan, tables(), ObjectKind.CHUNK_INDEX, None, attempt)
         return KnownChunks(objects=tuple(names), layers=tuple(lenders))
 
     def _index(self, ref: LayerRef) -> SortedRows:
@@ -104,7 +104,7 @@ class BaselineBuilder:
         return list(found.values())
 
     def _write(
-        self, plan: BackupPlan, tables: Iterable[pa.Table], kind: ObjectKind, attempt: Attempt
+        self, plan: BackupPlan, tables: Iterable[pa.Table], kind: ObjectKind, tier: Tier | None, attempt: Attempt
     ) -> tuple[list[str], int]:
         """Write tables as blocks of objects of about a segment's size; their names, and the rows in all."""
         names: list[str] = []
@@ -113,7 +113,8 @@ class BaselineBuilder:
         for table in tables:
             if writer is None:
                 names.append(attempt.name(f"{kind}-{len(names):06d}"))
-                writer = self._spool.begin(plan.backup_id, names[-1], (kind, len(names) - 1), Compression.NONE)
+                held = Held(kind, len(names) - 1, tier)
+                writer = self._spool.begin(plan.backup_id, names[-1], held, Compression.NONE)
             for part in _blocks(table):
                 block = encode_block(part)
                 writer.add(block, len(block), part.num_rows, _first(part))

@@ -20,7 +20,7 @@ from strata.engine.details import seal_details
 from strata.engine.layers import LayerReader
 from strata.engine.merger import Merger
 from strata.engine.runner import Attempt
-from strata.engine.spool import Spool, SpoolWriter
+from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.engine.survey import VERIFY_THREADS, Damage, survey, survey_presence
 from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectExists
@@ -65,10 +65,10 @@ class BackupCreator:
 
     def compress(self, plan: BackupPlan, merged: Merged, spooled: Spooled, attempt: Attempt) -> Compressed:
         """Compress a unit block by block; a segment's records are sorted by key first, which saves bytes."""
-        frame = self._spool.open(plan.backup_id, spooled.name)
+        frame = self._spool.open(plan.backup_id, spooled.name, Held.of(spooled.unit))
         service = CompressionService(plan.zstd_level)
         unit, name = spooled.unit, attempt.name("object")
-        with self._spool.begin(plan.backup_id, name, (unit.kind, unit.seq), Compression.ZSTD) as writer:
+        with self._spool.begin(plan.backup_id, name, Held.of(unit), Compression.ZSTD) as writer:
             lost = set(self._lost(plan, merged, unit))
             if unit.kind is ObjectKind.SEGMENT:
                 done = self._compress_records(frame, lost, service, writer)
@@ -79,12 +79,10 @@ class BackupCreator:
 
     def encrypt(self, plan: BackupPlan, compressed: Compressed, attempt: Attempt) -> Sealed:
         """Seal a unit under the backup's data key: these are the bytes that will be stored."""
-        frame = self._spool.open(plan.backup_id, compressed.name)
+        frame = self._spool.open(plan.backup_id, compressed.name, Held.of(compressed.unit))
         unit, layer_id, digest = compressed.unit, plan.layer_id(compressed.unit.tier), blake3()
         name, key = attempt.name("object"), self._data_key(plan)
-        with self._spool.begin_sealed(
-            name, key, layer_id, (unit.kind, unit.seq), Compression.ZSTD, digest.update
-        ) as writer:
+        with self._spool.begin_sealed(name, key, layer_id, Held.of(unit), Compression.ZSTD, digest.update) as writer:
             for number, block in enumerate(frame.blocks):
                 writer.add(frame.payload(number), block.raw_length, block.rows, block.first)
             writer.commit()
@@ -173,7 +171,7 @@ class BackupCreator:
     ) -> BackupMetadata:
         """The manifest of a backup whose every object was verified."""
         there = [part for part in collected if not part.missing]
-        descriptions = {part.tier.value: self._spool.document(plan.backup_id, part.description) for part in there}
+        descriptions = {part.tier.value: self._description(plan, part) for part in there}
         descriptions |= {part.tier.value: {"failure": part.failure} for part in collected if part.missing}
         return BackupMetadata(
             format=FORMAT_VERSION,
@@ -196,10 +194,15 @@ class BackupCreator:
             details=seal_details(self._data_key(plan), plan.backup_id, descriptions),
         )
 
+    def _description(self, plan: BackupPlan, part: Collected) -> dict[str, Any]:
+        """What describes the source of a tier."""
+        description: dict[str, Any] = self._spool.document(plan.backup_id, part.description, part.tier)
+        return description
+
     def _lost(self, plan: BackupPlan, merged: Merged, unit: Unit) -> list[int]:
         """The rows of a segment, or blocks of a pack, that are not stored."""
         selection = merged.selection(unit)
-        lost: list[int] = self._spool.document(plan.backup_id, selection) if selection else []
+        lost: list[int] = self._spool.document(plan.backup_id, selection, unit.tier) if selection else []
         return lost
 
     @staticmethod

@@ -20,7 +20,7 @@ import pyarrow as pa
 from strata.content.blocks import BLOCK_BYTES, decode_block, encode_block
 from strata.content.document import EPOCH, Row
 from strata.content.document_reader import DocumentReader
-from strata.engine.spool import Spool, SpoolWriter
+from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.errors import IntegrityError, SettingError
 from strata.model.layer import ObjectKind
 from strata.model.plan import BackupPlan
@@ -32,6 +32,7 @@ from strata.sources.handed import HandedSource
 State = str | Path | Mapping[str, Any]
 """What can be handed over: the path of a document (`-` is standard input), or a mapping that would be one as JSON."""
 
+_HELD: Final = Held(ObjectKind.DOCUMENT, 0)
 _HEAD: Final = b"head"
 _PART: Final = b"part"
 _READ_BYTES: Final = 1 << 20
@@ -45,7 +46,7 @@ def hand_over(spool: Spool, run_id: str, state: State, now: datetime) -> str:
     """
     name = f"{run_id}/handed-{secrets.token_hex(4)}"
     reader = DocumentReader(_parts(state), "the state" if isinstance(state, Mapping) else _shown(state))
-    with spool.begin(run_id, name, (ObjectKind.DOCUMENT, 0), Compression.NONE) as writer:
+    with spool.begin(run_id, name, _HELD, Compression.NONE) as writer:
         blocks = _Blocks(writer)
         for found in reader.records():
             blocks.add(found)
@@ -77,8 +78,8 @@ class SpooledDocument:
     """Implements HandedDocument: the object in the spool, of which a block is fetched when it is needed."""
 
     def __init__(self, spool: Spool, run_id: str, name: str) -> None:
-        self._frame = spool.open_ranged(run_id, name)
-        if self._frame.header.kind is not ObjectKind.DOCUMENT or self._frame.blocks[-1].first != _HEAD:
+        self._frame = spool.open_ranged(run_id, name, _HELD)
+        if self._frame.blocks[-1].first != _HEAD:
             raise IntegrityError(f"{name} in the spool is not a document that was handed over")
         self._head = json.loads(self._frame.read(len(self._frame.blocks) - 1))
 

@@ -7,7 +7,7 @@ range and needs no such memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -19,10 +19,11 @@ from strata.content.blocks import decode_block
 from strata.content.chunks import KNOWN_CHUNK_SCHEMA
 from strata.content.fingerprint import Hashes, halves
 from strata.content.index import LISTED_SCHEMA
-from strata.engine.spool import Spool
+from strata.engine.spool import Held, Spool
 from strata.engine.timestamps import OldByTimestamp
-from strata.model.layer import LayerRef
+from strata.model.layer import LayerRef, ObjectKind
 from strata.model.ticket import Baselined, KnownChunks
+from strata.model.tier import Tier
 from strata.sources.port import Reading
 
 HELD_ROWS: Final = 6_000_000
@@ -90,7 +91,7 @@ class KnownState:
 
     @cached_property
     def _about(self) -> Any:
-        return self._spool.document(self._run_id, self._ticket.about)
+        return self._spool.document(self._run_id, self._ticket.about, self._ticket.tier)
 
     @cached_property
     def _records(self) -> tuple[Hashes, Hashes]:
@@ -121,7 +122,8 @@ class KnownState:
 
     def _rows(self) -> Iterator[pa.Table]:
         if self._held:
-            yield from spooled_rows(self._spool, self._run_id, self._ticket.objects, LISTED_SCHEMA)
+            objects = spooled(ObjectKind.INDEX, self._ticket.objects, self._ticket.tier)
+            yield from spooled_rows(self._spool, self._run_id, objects, LISTED_SCHEMA)
 
 
 class ChunkShelf:
@@ -147,7 +149,8 @@ class ChunkShelf:
     def _held(self) -> tuple[Hashes, npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
         """Ids in order by their first 8 bytes, and the number of each one's layer: 44 bytes a chunk of about 1 MiB."""
         assert self._ticket is not None
-        rows = list(spooled_rows(self._spool, self._run_id, self._ticket.objects, KNOWN_CHUNK_SCHEMA))
+        objects = spooled(ObjectKind.CHUNK_INDEX, self._ticket.objects)
+        rows = list(spooled_rows(self._spool, self._run_id, objects, KNOWN_CHUNK_SCHEMA))
         table = pa.concat_tables([KNOWN_CHUNK_SCHEMA.empty_table(), *rows]).combine_chunks()
         ids = np.frombuffer(b"".join(table["id"].to_pylist()), np.uint8).reshape(-1, 32)
         heads = np.ascontiguousarray(ids[:, :8]).view(">u8").ravel().astype(np.uint64)
@@ -155,9 +158,16 @@ class ChunkShelf:
         return heads[order], ids[order], table["layer"].to_numpy()[order]
 
 
-def spooled_rows(spool: Spool, run_id: str, names: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+def spooled(kind: ObjectKind, names: Sequence[str], tier: Tier | None = None) -> Iterator[tuple[str, Held]]:
+    """Objects of one kind that are numbered as they stand, each with what it holds."""
+    return ((name, Held(kind, number, tier)) for number, name in enumerate(names))
+
+
+def spooled_rows(
+    spool: Spool, run_id: str, objects: Iterable[tuple[str, Held]], schema: pa.Schema
+) -> Iterator[pa.Table]:
     """The rows of spooled objects, block by block."""
-    for name in names:
-        frame = spool.open_ranged(run_id, name)
+    for name, held in objects:
+        frame = spool.open_ranged(run_id, name, held)
         for number in range(len(frame.blocks)):
             yield decode_block(frame.read(number), schema)

@@ -20,7 +20,7 @@ from strata.content.index import INDEX_SCHEMA, LISTED_SCHEMA, PART_SCHEMA, Sorte
 from strata.engine.assembly import chunk_index, write_sorted
 from strata.engine.layers import firsts_of
 from strata.engine.runner import Attempt
-from strata.engine.spool import Spool, SpoolWriter
+from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.model.layer import ObjectKind, object_name
 from strata.model.manifest import Changes
 from strata.model.plan import BackupPlan
@@ -46,8 +46,8 @@ class Merger:
 
     def _merge_tier(self, tier: Collected, baseline: Baselined | None) -> TierMerged:
         comparison = Comparison(
-            [self._sorted(name, PART_SCHEMA) for name in tier.index_parts],
-            [self._sorted(name, LISTED_SCHEMA) for name in (baseline.objects if baseline else ())],
+            self._sorted(tier.tier, tier.index_parts, PART_SCHEMA),
+            self._sorted(tier.tier, baseline.objects if baseline else (), LISTED_SCHEMA),
         )
         segments = [one for one in tier.objects if one.unit.kind is ObjectKind.SEGMENT]
         graves = Graves(self._spool, self._plan, tier.tier, len(segments), self._attempt)
@@ -147,18 +147,23 @@ class Merger:
         places: dict[bytes, tuple[str, int]] = {}
         for one in objects:
             if one.unit.kind is ObjectKind.CHUNK_INDEX:
-                for block in self._spool.open(self._plan.backup_id, one.name):
+                for block in self._spool.open(self._plan.backup_id, one.name, Held.of(one.unit)):
                     rows = index_places(decode_block(block, CHUNK_INDEX_SCHEMA))
                     places |= {chunk: (pack, number) for chunk, pack, number in rows}
         return places
 
     def _select(self, unit: Unit, dropped: list[int]) -> str:
         name = self._attempt.name(unit.tier, f"selection-{unit.kind}-{unit.seq:06d}")
-        self._spool.put_document(self._plan.backup_id, name, dropped)
+        self._spool.put_document(self._plan.backup_id, name, dropped, unit.tier)
         return name
 
-    def _sorted(self, name: str, schema: pa.Schema) -> SortedRows:
-        frame = self._spool.open_ranged(self._plan.backup_id, name)
+    def _sorted(self, tier: Tier, names: Sequence[str], schema: pa.Schema) -> list[SortedRows]:
+        """The sorted rows of each of these objects, which are numbered as they stand."""
+        held = (Held(ObjectKind.INDEX, number, tier) for number in range(len(names)))
+        return [self._rows(name, one, schema) for name, one in zip(names, held, strict=True)]
+
+    def _rows(self, name: str, held: Held, schema: pa.Schema) -> SortedRows:
+        frame = self._spool.open_ranged(self._plan.backup_id, name, held)
         rows = sum(block.rows for block in frame.blocks)
         return SortedRows(rows, firsts_of(frame), lambda number: decode_block(frame.read(number), schema))
 
@@ -191,9 +196,9 @@ class Graves:
     def add(self, gone: pa.Table, prints: pa.FixedSizeBinaryArray) -> int:
         """Write the tombstones of these rows' keys; the segment they are in."""
         if self._writer is None:
-            unit = ObjectKind.SEGMENT, self._seq
+            held = Held(ObjectKind.SEGMENT, self._seq, self._tier)
             name = self._attempt.name(self._tier, f"tombstones-{self._seq:06d}")
-            self._writer = self._spool.begin(self._plan.backup_id, name, unit, Compression.NONE)
+            self._writer = self._spool.begin(self._plan.backup_id, name, held, Compression.NONE)
         block, segment = encode_block(_tombstones(gone, prints)), self._seq
         self._writer.add(block, len(block), gone.num_rows)
         self._rows, self._raw = self._rows + gone.num_rows, self._raw + len(block)

@@ -24,6 +24,9 @@ from strata.model.run import Progress, Stage
 Result = TypeVar("Result", bound=Document)
 
 _REPORT_SECONDS: Final = 0.2
+_TOKEN_SHOWN: Final = 12
+"""Characters of a claim's token in the names of what its attempt stages: attempts may be counted anew."""
+
 _SILENT_SECONDS: Final = LEASE_SECONDS - 3 * RENEW_SECONDS
 """A lease that was not renewed for so long may be somebody else's soon: the work stops."""
 
@@ -52,13 +55,12 @@ class Attempt:
         self._watcher = watcher
         self._reported = clock.monotonic()
         self._lost = threading.Event()
+        self._mark = f"{claim.attempt}-{claim.token[:_TOKEN_SHOWN]}"
 
     def name(self, *parts: object) -> str:
         """A name in the spool that no other attempt uses."""
         where = self.claim.unit.replace("/", "-") or self.claim.stage.value
-        return "/".join(
-            [self.claim.run_id, f"{self.claim.stage}.{where}.{self.claim.attempt}", *(str(part) for part in parts)]
-        )
+        return "/".join([self.claim.run_id, f"{self.claim.stage}.{where}.{self._mark}", *(str(part) for part in parts)])
 
     def report(self, progress: Progress) -> None:
         """Say how far the unit is; stops the work where the claim is lost."""

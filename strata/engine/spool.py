@@ -1,22 +1,44 @@
 """The spool: sealed staging between stages, one folder for each run.
 
-Every object in it is a frame under a key of that run alone, so what lies in the spool is as unreadable as what lies
-in a store. Names carry the attempt that wrote them: a stage done twice writes two sets, and the ledger says which
-one counts.
+Every object in it is a frame under a key of that run and that name alone, so what lies in the spool is as unreadable
+as what lies in a store, and is opened only where it was written. Names carry the attempt that wrote them, and a token
+that no other attempt has: a stage done twice writes two sets, the ledger says which one counts, and the bytes of one
+are never taken for the other's. What an object holds (kind, number, tier) is compared with what is expected of it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from strata.errors import IntegrityError
 from strata.model.layer import ObjectKind
+from strata.model.ticket import Unit
+from strata.model.tier import Tier
+from strata.seal.encryption import derive
 from strata.seal.frame import Compression, Emit, Fetch, FrameKey, FrameReader, FrameWriter, Header
 from strata.seal.keyring import Keyring
 from strata.storage.port import ObjectStore, ObjectWriter
+
+
+class Held(NamedTuple):
+    """What an object in the spool holds: its kind, its number, and the tier it is of, where it is of one."""
+
+    kind: ObjectKind
+    seq: int
+    tier: Tier | None = None
+
+    def owner(self, run_id: str) -> str:
+        """What the object's header names: the run, and the tier."""
+        return f"{run_id}-{self.tier}" if self.tier else run_id
+
+    @classmethod
+    def of(cls, unit: Unit) -> Held:
+        """What a unit holds."""
+        return cls(unit.kind, unit.seq, unit.tier)
 
 
 class SpoolWriter:
@@ -28,7 +50,7 @@ class SpoolWriter:
         target: ObjectWriter,
         key: FrameKey,
         owner: str,
-        unit: tuple[ObjectKind, int],
+        held: Held,
         compression: Compression,
         heard: Emit | None = None,
     ) -> None:
@@ -36,7 +58,7 @@ class SpoolWriter:
         self.size = 0
         self._target = target
         self._heard = heard
-        self._frame = FrameWriter(key, unit[0], owner, unit[1], compression, self._write)
+        self._frame = FrameWriter(key, held.kind, owner, held.seq, compression, self._write)
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +95,23 @@ class SpoolWriter:
         self._target.write(part)
 
 
+class SpoolReader(FrameReader):
+    """An object of the spool; whatever is wrong with it, the error names it."""
+
+    def __init__(self, name: str, fetch: Fetch, size: int, key_for: Callable[[Header], FrameKey]) -> None:
+        self._name = name
+        with _naming(name):
+            super().__init__(fetch, size, key_for)
+
+    def payload(self, number: int) -> bytes:
+        with _naming(self._name):
+            return super().payload(number)
+
+    def read(self, number: int) -> bytes:
+        with _naming(self._name):
+            return super().read(number)
+
+
 class Spool:
     """Frames in a store for staging."""
 
@@ -85,58 +124,58 @@ class Spool:
         """Where the spool is."""
         return self._store.url
 
-    def begin(self, run_id: str, name: str, unit: tuple[ObjectKind, int], compression: Compression) -> SpoolWriter:
-        """Begin an object under the run's key; `unit` is what it holds and its number."""
-        return self.begin_sealed(name, FrameKey(self._keyring.spool_key(run_id)), run_id, unit, compression)
+    def begin(self, run_id: str, name: str, held: Held, compression: Compression) -> SpoolWriter:
+        """Begin an object under the key of the run and the name."""
+        return self.begin_sealed(name, self._key(run_id, name), held.owner(run_id), held, compression)
 
     def begin_sealed(
         self,
         name: str,
         key: FrameKey,
         owner: str,
-        unit: tuple[ObjectKind, int],
+        held: Held,
         compression: Compression,
         heard: Emit | None = None,
     ) -> SpoolWriter:
         """Begin an object under another key: one that will be stored as it is. `heard` is told its bytes."""
-        return SpoolWriter(name, self._store.begin(name), key, owner, unit, compression, heard)
+        return SpoolWriter(name, self._store.begin(name), key, owner, held, compression, heard)
 
     def get_sealed(self, name: str) -> bytes:
         """The bytes of an object as they lie in the spool."""
         return self._store.get(name)
 
-    def open(self, run_id: str, name: str) -> FrameReader:
-        """A reader over the whole object, in memory (objects are bounded)."""
+    def open(self, run_id: str, name: str, held: Held) -> SpoolReader:
+        """A reader over the whole object, in memory (objects are bounded); IntegrityError where it holds another."""
         data = memoryview(self._store.get(name))
-        return self._reader(run_id, name, lambda offset, length: data[offset : offset + length], len(data))
+        return self._reader(run_id, name, held, lambda offset, length: data[offset : offset + length], len(data))
 
-    def open_ranged(self, run_id: str, name: str) -> FrameReader:
+    def open_ranged(self, run_id: str, name: str, held: Held) -> SpoolReader:
         """A reader that fetches each block when it is read."""
         return self._reader(
-            run_id, name, lambda offset, length: self._store.get(name, offset, length), self._store.size(name)
+            run_id, name, held, lambda offset, length: self._store.get(name, offset, length), self._store.size(name)
         )
 
-    def _reader(self, run_id: str, name: str, fetch: Fetch, size: int) -> FrameReader:
+    def _reader(self, run_id: str, name: str, held: Held, fetch: Fetch, size: int) -> SpoolReader:
         def key_for(header: Header) -> FrameKey:
-            if header.owner != run_id:
-                raise IntegrityError(f"it belongs to {header.owner}")
-            return FrameKey(self._keyring.spool_key(run_id))
+            if (header.kind, header.owner, header.seq) != (held.kind, held.owner(run_id), held.seq):
+                raise IntegrityError(f"it is {header.kind} {header.seq} of {header.owner}, in the wrong place")
+            return self._key(run_id, name)
 
-        try:
-            return FrameReader(fetch, size, key_for)
-        except IntegrityError as error:
-            raise IntegrityError(f"{name} in the spool is damaged: {error.sentence}") from None
+        return SpoolReader(name, fetch, size, key_for)
 
-    def put_document(self, run_id: str, name: str, document: Any) -> None:
+    def _key(self, run_id: str, name: str) -> FrameKey:
+        return FrameKey(derive(self._keyring.spool_key(run_id), b"spool object", name.encode()))
+
+    def put_document(self, run_id: str, name: str, document: Any, tier: Tier | None = None) -> None:
         """Store a small JSON document, sealed."""
         data = json.dumps(document, separators=(",", ":")).encode()
-        with self.begin(run_id, name, (ObjectKind.DOCUMENT, 0), Compression.NONE) as writer:
+        with self.begin(run_id, name, Held(ObjectKind.DOCUMENT, 0, tier), Compression.NONE) as writer:
             writer.add(data, len(data), 1)
             writer.commit()
 
-    def document(self, run_id: str, name: str) -> Any:
+    def document(self, run_id: str, name: str, tier: Tier | None = None) -> Any:
         """A document that was put."""
-        return json.loads(self.open(run_id, name).read(0))
+        return json.loads(self.open(run_id, name, Held(ObjectKind.DOCUMENT, 0, tier)).read(0))
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects that no stage will read again."""
@@ -158,3 +197,17 @@ class Spool:
     def newest(self, run_id: str) -> datetime | None:
         """When a run last wrote here."""
         return max((info.modified for info in self._store.list(f"{run_id}/")), default=None)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Adds the object's name to an IntegrityError."""
+    try:
+        yield
+    except IntegrityError as error:
+        if name in error.sentence:
+            raise
+        raise IntegrityError(
+            f"{name} in the spool is damaged: {error.sentence}",
+            hint="Nothing of it was stored. Start the run again; look at the disk or the bucket of the spool.",
+        ) from None

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from strata.engine.export import Export, write_json
 from strata.engine.handed import hand_over, handed_source
 from strata.engine.local import backup_here
+from strata.engine.spool import Held
 from strata.errors import IntegrityError, ObjectNotFound, SettingError, SourceError
 from strata.model.backup_type import BackupType
+from strata.model.layer import ObjectKind
 from strata.model.manifest import BackupMetadata
 from strata.model.record import LARGE_VALUE, Encoding
 from strata.model.scope import Scope
@@ -153,7 +155,7 @@ def test_what_lies_in_the_spool_is_sealed_and_swept(folder: Path) -> None:
     (spooled,) = bench.spooled()
     assert spooled == name
     assert SECRET not in (folder / "spool" / name).read_bytes()
-    with pytest.raises(IntegrityError, match="belongs to"):
+    with pytest.raises(IntegrityError, match="in the wrong place"):
         bench.manager.start(BackupType.FULL, "another-run", override=name)
     backup_here(bench.manager, BackupType.FULL, RUN, override=name)
     assert bench.spooled() == []
@@ -212,7 +214,7 @@ def test_many_records_come_in_blocks(folder: Path) -> None:
     bench = Workbench(folder, {Tier.HOT: MemorySource(Tier.HOT)})
     (folder / "many.json").write_text(json.dumps({f"key:{number}": "x" * 1000 for number in range(12_000)}))
     name = hand_over(bench.spool, RUN, folder / "many.json", bench.clock.now())
-    frame = bench.spool.open_ranged(RUN, name)
+    frame = bench.spool.open_ranged(RUN, name, Held(ObjectKind.DOCUMENT, 0))
     assert len(frame.blocks) > 3
     assert max(block.raw_length for block in frame.blocks) < 8 << 20
     assert backup_here(bench.manager, BackupType.FULL, RUN, override=name).records == 12_000

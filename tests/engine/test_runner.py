@@ -20,7 +20,7 @@ from strata.catalog.ledger import Claim, Ledger
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.engine import runner as module
-from strata.engine.runner import Attempt, StageRunner, is_dead, this_process
+from strata.engine.runner import Attempt, StageRunner, Waits, is_dead, this_process
 from strata.errors import BrokerUnavailable, IntegrityError, LeaseLost, RunFailed, StageBusy
 from strata.model.layer import Document
 from strata.model.run import Progress, Run, RunKind, RunState, Stage
@@ -310,17 +310,24 @@ def test_progress_is_told_five_times_a_second_at_most(lease: FileLease) -> None:
 
 
 def test_no_two_attempts_use_one_name(runner: StageRunner) -> None:
-    """Names in the spool carry run, stage, unit and attempt, so that two attempts never write one object."""
-    names = []
+    """Names in the spool carry run, stage, unit and attempt, and a token where attempts are counted anew."""
+    names: list[str] = []
+    errors = iter([IntegrityError("no"), Waits(1, "not yet"), IntegrityError("no")])
 
     def work(attempt: Attempt) -> Outcome:
         names.append(attempt.name("segment", 3))
-        return fails(attempt)
+        raise next(errors)
 
-    for _ in range(2):
-        with pytest.raises(IntegrityError):
+    for _ in range(3):
+        with pytest.raises((IntegrityError, Waits)):
             do(runner, work)
-    assert names == ["run/merge.hot.1/segment/3", "run/merge.hot.2/segment/3"]
+    assert [name[: len("run/merge.hot.1")] for name in names] == [
+        "run/merge.hot.1",
+        "run/merge.hot.2",
+        "run/merge.hot.1",
+    ]
+    assert all(name.endswith("/segment/3") for name in names)
+    assert len(set(names)) == 3
 
 
 def test_no_renewing_outlives_its_stage(runner: StageRunner) -> None:

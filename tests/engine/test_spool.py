@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strata.engine.spool import Spool
+from strata.engine.spool import Held, Spool
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.backup_type import BackupType
 from strata.model.layer import ObjectKind
@@ -35,9 +35,12 @@ def spool(folder: Path, files: FilesystemStore) -> Spool:
     return Spool(files, FileKeyring.create(folder / "keyring.json", datetime.now(UTC)))
 
 
-def put(spool: Spool, run_id: str, name: str, *blocks: bytes) -> None:
+HELD = Held(ObjectKind.SEGMENT, 0, Tier.HOT)
+
+
+def put(spool: Spool, run_id: str, name: str, *blocks: bytes, held: Held = HELD) -> None:
     """Store an object of a few blocks."""
-    with spool.begin(run_id, name, (ObjectKind.SEGMENT, 0), Compression.NONE) as writer:
+    with spool.begin(run_id, name, held, Compression.NONE) as writer:
         for block in blocks:
             writer.add(block, len(block), 1)
         writer.commit()
@@ -46,8 +49,8 @@ def put(spool: Spool, run_id: str, name: str, *blocks: bytes) -> None:
 def test_what_was_put_is_opened(spool: Spool) -> None:
     """Whole or block by block, a run reads what it wrote."""
     put(spool, "run", "run/a", b"one", b"two")
-    assert list(spool.open("run", "run/a")) == [b"one", b"two"]
-    assert spool.open_ranged("run", "run/a").read(1) == b"two"
+    assert list(spool.open("run", "run/a", HELD)) == [b"one", b"two"]
+    assert spool.open_ranged("run", "run/a", HELD).read(1) == b"two"
 
 
 def test_a_document_comes_back(spool: Spool) -> None:
@@ -61,8 +64,33 @@ def test_another_run_cannot_open_it(spool: Spool) -> None:
     """What one run staged is refused by every other, and the error names the object."""
     put(spool, "run", "run/a", b"one")
     for opened in (spool.open, spool.open_ranged):
-        with pytest.raises(IntegrityError, match="run/a in the spool is damaged: it belongs to run"):
-            opened("other", "run/a")
+        with pytest.raises(IntegrityError, match="run/a in the spool is damaged: it is segment 0 of run-hot"):
+            opened("other", "run/a", HELD)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Held(ObjectKind.PACK, 0, Tier.HOT), Held(ObjectKind.SEGMENT, 1, Tier.HOT), Held(ObjectKind.SEGMENT, 0, Tier.WARM)],
+)
+def test_what_an_object_holds_is_compared_with_what_is_expected(spool: Spool, other: Held) -> None:
+    """An object of another kind, number or tier is refused under the very name that a ticket gives."""
+    put(spool, "run", "run/a", b"one", held=other)
+    with pytest.raises(IntegrityError, match=r"run/a in the spool is damaged: .* in the wrong place"):
+        spool.open("run", "run/a", HELD)
+
+
+def test_an_object_opens_only_under_its_own_name(spool: Spool, files: FilesystemStore) -> None:
+    """Two objects that say the same of themselves and are exchanged, are both refused by name."""
+    for name in ("run/collect.hot.1-aa/segment-000000", "run/collect.hot.2-bb/segment-000000"):
+        put(spool, "run", name, b"one")
+    first, second = (info.name for info in sorted(files.list("run/"), key=lambda info: info.name))
+    data = {first: files.get(second), second: files.get(first)}
+    for name, bytes_there in data.items():
+        files.delete(name)
+        files.put(name, [bytes_there])
+    for name in data:
+        with pytest.raises(IntegrityError, match=f"{name} in the spool is damaged"):
+            spool.open("run", name, HELD)
 
 
 @pytest.mark.parametrize("position", [0, 30, 100, 210, -1])
@@ -74,13 +102,13 @@ def test_damage_is_named(spool: Spool, files: FilesystemStore, position: int) ->
     files.delete("run/a")
     files.put("run/a", [data])
     with pytest.raises(IntegrityError):
-        list(spool.open("run", "run/a"))
+        list(spool.open("run", "run/a", HELD))
 
 
 def test_an_object_that_is_gone_is_said_to_be_gone(spool: Spool) -> None:
     """Reading what was swept is an error that names it."""
     with pytest.raises(ObjectNotFound, match="run/a"):
-        spool.open("run", "run/a")
+        spool.open("run", "run/a", HELD)
 
 
 def test_a_sweep_takes_one_run_and_no_other(spool: Spool, files: FilesystemStore) -> None:
@@ -161,3 +189,27 @@ def test_nothing_is_readable_at_any_moment_of_a_backup(folder: Path) -> None:
     bench.sources[Tier.HOT].records.clear()
     bench.restore()
     assert bench.sources[Tier.HOT].records == planted().records
+
+
+def test_raw_segments_that_are_exchanged_are_not_recorded(folder: Path) -> None:
+    """The run fails and names one of them, no backup comes of it, and the next one restores whole."""
+    source = planted()
+    source.records |= {("0", b"%d" % number): MemoryRecord(bytes([number % 251]) * 2000) for number in range(2000)}
+    wanted = dict(source.records)
+    bench = Workbench(folder, {Tier.HOT: source})
+    bench.manager.start(BackupType.FULL, RUN)
+    collected = bench.manager.collect(RUN, Tier.HOT)
+    first, second, *_ = (one.name for one in collected.objects if one.unit.kind is ObjectKind.SEGMENT)
+    data = bench.spool_files.get(first), bench.spool_files.get(second)
+    for name, other in zip((second, first), data, strict=True):
+        bench.spool_files.delete(name)
+        bench.spool_files.put(name, [other])
+    bench.manager.merge(RUN)
+    with pytest.raises(IntegrityError, match=f"{first} in the spool is damaged: it is segment 1 of {RUN}-hot"):
+        bench.manager.compress(RUN, "hot/segment/0")
+    bench.manager.abandon(RUN)
+    assert bench.stored("manifests/") == []
+    bench.backup("20250102-030406-full-601d01")
+    source.records.clear()
+    bench.restore()
+    assert source.records == wanted
