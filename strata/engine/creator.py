@@ -22,7 +22,7 @@ from strata.engine.merger import Merger
 from strata.engine.runner import Attempt
 from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.engine.survey import VERIFY_THREADS, Damage, survey, survey_presence
-from strata.engine.verifier import Verifier
+from strata.engine.verifier import Listings, Verifier
 from strata.errors import IntegrityError, ObjectExists
 from strata.model.backup_type import RULES, Reads
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject
@@ -270,17 +270,22 @@ def prove_sums(tier: TierMerged, stored: Sequence[Stored]) -> None:
 
 def prove_all(verifier: Verifier, work: Sequence[tuple[str, StoredObject]], report: Callable[[Progress], None]) -> None:
     """Prove (layer id, object) pairs, a few at a time; the first failure is raised once none is under way."""
-    done = size = 0
+    done, size, listings = 0, 0, Listings()
+
+    def prove(pair: tuple[str, StoredObject]) -> None:
+        listings.add(*pair, verifier.prove(*pair))
+
     with ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="verify") as pool:
         try:
-            for stored, _ in zip(
-                (one for _, one in work), pool.map(lambda pair: verifier.prove(*pair), work), strict=True
-            ):
+            for (_, stored), _ in zip(work, pool.map(prove, work), strict=True):
                 done, size = done + 1, size + stored.size
                 report(Progress(objects=done, total=len(work), bytes=size))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    for layer_id in dict.fromkeys(layer_id for layer_id, _ in work):
+        if wrong := listings.wrong(layer_id):
+            raise IntegrityError(f"{listings.index_of(layer_id)} is damaged: {wrong}")
 
 
 def _content(

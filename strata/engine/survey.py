@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from strata.engine.verifier import Verifier
+from strata.engine.verifier import Listings, Verifier
 from strata.errors import IntegrityError, ObjectNotFound, StrataError
 from strata.model.layer import StoredObject
 from strata.model.run import Progress
@@ -34,11 +34,11 @@ def survey(
     Only damage is listed: a store that does not answer, or a key that is not there, says nothing of the objects and
     is raised.
     """
-    lock, done = threading.Lock(), Progress(total=len(work))
+    lock, done, listings = threading.Lock(), Progress(total=len(work)), Listings()
 
     def prove(pair: tuple[str, StoredObject]) -> Damage | None:
         nonlocal done
-        damage = _prove(verifier, *pair)
+        damage = _prove(verifier, listings, *pair)
         with lock:
             done = Progress(objects=done.objects + 1, total=done.total, bytes=done.bytes + pair[1].size)
             report(done)
@@ -46,10 +46,14 @@ def survey(
 
     with ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="verify") as pool:
         try:
-            return [damage for damage in pool.map(prove, work) if damage is not None]
+            found = list(pool.map(prove, work))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    hurt = {layer_id for (layer_id, _), damage in zip(work, found, strict=True) if damage is not None}
+    whole = dict.fromkeys(layer_id for layer_id, _ in work if layer_id not in hurt)
+    unlisted = [Damage(listings.index_of(one), wrong) for one in whole if (wrong := listings.wrong(one))]
+    return [*(damage for damage in found if damage is not None), *unlisted]
 
 
 def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list[Damage]:
@@ -66,9 +70,9 @@ def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list
         return [damage for damage in pool.map(look, objects) if damage is not None]
 
 
-def _prove(verifier: Verifier, layer_id: str, stored: StoredObject) -> Damage | None:
+def _prove(verifier: Verifier, listings: Listings, layer_id: str, stored: StoredObject) -> Damage | None:
     try:
-        verifier.prove(layer_id, stored)
+        listings.add(layer_id, stored, verifier.prove(layer_id, stored))
     except (IntegrityError, ObjectNotFound) as error:
         return Damage(stored.name, _without_name(error, stored.name))
     return None

@@ -13,7 +13,9 @@ import pytest
 from blake3 import blake3
 
 from strata.content.blocks import decode_block, encode_block
+from strata.engine.creator import prove_all
 from strata.engine.layers import SCHEMAS, LayerReader
+from strata.engine.survey import survey
 from strata.engine.verifier import Verifier
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.layer import Layer, ObjectKind, StoredObject
@@ -234,6 +236,23 @@ def test_a_forgery_that_changes_nothing_passes(
 ) -> None:
     """The same blocks sealed anew are the same content: what was refused above was refused for its content."""
     verifier.prove(manifest.layers[0].layer_id, forged(bench, manifest, kind, lambda blocks: blocks))
+
+
+def test_an_index_that_lists_records_in_another_segment_is_refused(folder: Path) -> None:
+    """Each object holds what it should, and every sum agrees: only the index says where its records are not."""
+    records = {("0", b"key %d" % number): MemoryRecord(random.Random(number).randbytes(999)) for number in range(9000)}
+    bench = Workbench(folder, {Tier.HOT: MemorySource(Tier.HOT, records, batch_rows=500)})
+    manifest = bench.backup()
+    (layer,), verifier = bench.layers(manifest), bench.restorer.verifier(manifest)
+    assert len(layer.of_kind(ObjectKind.SEGMENT)) > 1
+    exchanged = replaced(ObjectKind.INDEX, "segment", lambda found: [{0: 1, 1: 0}.get(one, one) for one in found])
+    stored = forged(bench, manifest, ObjectKind.INDEX, exchanged)
+    verifier.prove(layer.layer_id, stored)
+    work = [(layer.layer_id, stored if one.kind is ObjectKind.INDEX else one) for one in layer.objects]
+    (damage,) = survey(verifier, work, lambda _: None)
+    assert (damage.name, damage.reason) == (stored.name, "it does not list the records of segment 0")
+    with pytest.raises(IntegrityError, match=f"{stored.name} is damaged: it does not list the records of segment 0"):
+        prove_all(verifier, work, lambda _: None)
 
 
 def test_a_block_with_other_rows_than_its_table_says_is_refused(
