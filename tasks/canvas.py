@@ -14,8 +14,10 @@
       thaw                                                  where something is frozen: again and again, then:
       chord: check                                          prove everything, write nothing
         apply_all                                           replaces itself with:
-          chord: apply_hot | apply_warm | apply_cold        in parallel
-            finish
+          chord: apply_warm                                 one transaction, before anything else is overwritten
+            apply_rest                                      replaces itself with:
+              chord: apply_hot | apply_cold                 in parallel
+                finish
     whatever fails, once: abandon
 
     copy_backup
@@ -42,7 +44,7 @@ from celery import chain, chord
 from strata.model.backup_type import RULES, Manner
 from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.ticket import Merged, Unit
-from strata.model.tier import Tier
+from strata.planning.restore import rounds
 from tasks.abandon import abandon
 from tasks.enqueue import EMERGENCY
 from tasks.stage import read_as
@@ -111,11 +113,14 @@ def restoring(plan: RestorePlan) -> Any:
     return chord([read_as(check, run_id)], read_as(apply_all, run_id)).on_error(_abandoning(run_id))
 
 
-def applying(plan: RestorePlan) -> Any:
-    """Write the tiers back in parallel."""
-    from tasks.restore import APPLY, finish
+def applying(plan: RestorePlan, done: int = 0) -> Any:
+    """Write the tiers back, from the round after the first `done` ones on, and finish after the last."""
+    from tasks.restore import APPLY, apply_rest, finish
 
-    return chord([read_as(APPLY[Tier(tier)], plan.restore_id) for tier in plan.tiers], read_as(finish, plan.restore_id))
+    order = rounds(plan.tiers)
+    header = [read_as(APPLY[tier], plan.restore_id) for tier in order[done]]
+    following = finish if done + 1 == len(order) else apply_rest
+    return chord(header, read_as(following, plan.restore_id))
 
 
 def copy(plan: CopyPlan) -> Any:

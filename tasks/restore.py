@@ -42,8 +42,14 @@ def check(run_id: str) -> int:
 
 @shared_task(base=StageTask, bind=True, name="tasks.restore.apply_all")
 def apply_all(self: Any, run_id: str) -> Any:
-    """Become the chord that writes the tiers back."""
+    """Become the chord that writes WARM back; without WARM, the one for the other tiers."""
     raise self.replace(canvas.applying(wiring().manager.restore_plan(run_id)))
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.restore.apply_rest")
+def apply_rest(self: Any, run_id: str) -> Any:
+    """Become the chord that writes the other tiers back, now that WARM is."""
+    raise self.replace(canvas.applying(wiring().manager.restore_plan(run_id), done=1))
 
 
 @shared_task(base=StageTask, name="tasks.restore.apply_hot")

@@ -42,7 +42,7 @@ REHEARSE: Final = "rehearse"
 _EFFECTS: Final = {
     EXACT: "becomes what the backup holds: {what} that are not in it are REMOVED",
     "overlay": "gets the backup's records; other {what} are left alone",
-    REHEARSE: "is checked; nothing is written",
+    REHEARSE: "is tried; nothing is kept",
 }
 _SPEEDS: Final = ("bulk", "standard", "expedited")
 _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD: "objects"}
@@ -78,8 +78,9 @@ def restore_command(
 ) -> None:
     """Bring a backup back. ID is a full id, a unique beginning of one, or `latest`.
 
-    Everything is read back and proved before anything is written. --mode says what happens to records that the
-    backup does not hold: `exact` removes them, `overlay` leaves them alone, `rehearse` writes nothing at all.
+    Everything is read back and proved, and the targets are tried, before anything is overwritten. --mode says what
+    happens to records that the backup does not hold: `exact` removes them, `overlay` leaves them alone; `rehearse` ends
+    after the trial, which changes nothing for good.
 
     What lies in an archive class is thawed first: the plan says how many objects, how long it takes and what it costs,
     and the restore waits, for days if it has to, without holding a worker.
@@ -208,7 +209,7 @@ def _show_done(output: Output, run_id: str, mode: str, restored: Restored) -> No
         return
     output.say("")
     if mode == REHEARSE:
-        output.say(f"Backup [bold]{restored.backup_id}[/] is whole and every target can take it. Nothing was written.")
+        output.say(f"Backup [bold]{restored.backup_id}[/] is whole, and no target refused it. Nothing was written.")
         return
     output.say(f"Backup [bold]{restored.backup_id}[/] is restored.")
     numbers = ("written", "unchanged", "removed", "expired", "bytes")

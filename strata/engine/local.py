@@ -17,6 +17,7 @@ from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
+from strata.planning.restore import rounds
 from strata.sources.port import RestoreMode
 
 _THREADS: Final = 2
@@ -72,7 +73,8 @@ def restore_here(
             while (again := thaws.visit(run_id).again) is not None:
                 rest(again)
         manager.check(run_id)
-        in_parallel(lambda tier: manager.apply(run_id, tier), plan.tiers, len(Tier))
+        for together in rounds(plan.tiers):
+            in_parallel(lambda tier: manager.apply(run_id, tier), together, len(Tier))
 
     _or_abandon(manager, run_id, stages)
     return manager.finish(run_id)

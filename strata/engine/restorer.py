@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from strata.model.run import Progress
 from strata.model.scope import Scope
 from strata.model.ticket import Verified
 from strata.model.tier import Tier
+from strata.planning.restore import later, rounds
 from strata.seal.keyring import Keyring
 from strata.sources.port import Application, ApplyCounts, KnownKeys, RestoreMode, StateSource
 from strata.storage.port import ObjectStore
@@ -66,9 +68,7 @@ class BackupRestorer:
         """Prove every object the restore will read, and that every target can take it; nothing is written."""
         manifest = self._metadata.load(plan.backup_id)
         descriptions = open_details(self._keyring, manifest)
-        for tier in plan.tiers:
-            with naming_tier(tier):
-                source_of(self._sources, tier).check(descriptions[tier.value])
+        self._try([tier for tiers in rounds(plan.tiers) for tier in tiers], descriptions)
         return self.verify(manifest, plan.tiers, attempt.report)
 
     def verify(self, manifest: BackupMetadata, tiers: tuple[Tier, ...], report: Callable[[Progress], None]) -> Verified:
@@ -111,13 +111,14 @@ class BackupRestorer:
     def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt) -> Applied:
         """Write one tier back; exact counts, or an error."""
         manifest = self._metadata.load(plan.backup_id)
-        content, description = manifest.content(tier), open_details(self._keyring, manifest)[tier.value]
+        content, descriptions = manifest.content(tier), open_details(self._keyring, manifest)
         mode = RestoreMode(plan.mode)
         if mode is RestoreMode.REHEARSE:
             return Applied(tier=tier)
         stack = self.stack(manifest, tier)
-        with naming_tier(tier), source_of(self._sources, tier).apply(description, mode) as application:
+        with naming_tier(tier), self._target(tier, descriptions, mode) as application:
             read = _write_all(stack, application, content.records, attempt)
+            self._try(later(plan.tiers, tier), descriptions)
             counts = application.finish(_known(stack, mode), Scope(content.patterns))
         give_back_freed_memory(counts.bytes)
         accounted = counts.written + counts.unchanged + counts.expired
@@ -127,6 +128,17 @@ class BackupRestorer:
                 hint="The restore is not complete; run it again.",
             )
         return _applied(tier, counts)
+
+    def _try(self, tiers: Iterable[Tier], descriptions: Mapping[str, Any]) -> None:
+        """Raise unless each tier's target can take what the backup holds."""
+        for tier in tiers:
+            with naming_tier(tier):
+                source_of(self._sources, tier).check(descriptions[tier.value])
+
+    def _target(
+        self, tier: Tier, descriptions: Mapping[str, Any], mode: RestoreMode
+    ) -> AbstractContextManager[Application]:
+        return source_of(self._sources, tier).apply(descriptions[tier.value], mode)
 
     def items(self, manifest: BackupMetadata, tier: Tier) -> Iterator[pa.Table | LargeValue]:
         """Every record of a tier: tables of `RECORD_SCHEMA` without values in chunks, and those one by one."""

@@ -35,7 +35,7 @@ class RestoreMode(StrEnum):
     OVERLAY = "overlay"
     """Records of the backup are written; others are left alone."""
     REHEARSE = "rehearse"
-    """Everything is checked, nothing is written."""
+    """Everything is proved and the targets are tried; nothing is kept."""
 
 
 @dataclass
@@ -143,7 +143,11 @@ class StateSource(Protocol):
         ...
 
     def check(self, description: dict[str, Any]) -> None:
-        """Raise unless records of a backup with this description can be written here; writes nothing."""
+        """Raise unless records of a backup with this description can be written here.
+
+        Whatever it tries it takes back, also where it fails or dies; it touches no record, and holds up others for
+        seconds at most.
+        """
         ...
 
     def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:

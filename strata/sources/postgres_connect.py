@@ -107,7 +107,7 @@ class Server:
             return SourceUnavailable(f"{self.label} stopped answering while {doing}")
         kind = SourceUnavailable if state is not None and state.startswith(_RETRYABLE) else SourceError
         hint = "Another session holds a lock; try again later." if state == "55P03" else ""
-        return kind(f"{self.label} failed while {doing}: {_said(error)}", hint=hint)
+        return kind(f"{self.label} failed while {doing}: {said(error)}", hint=hint)
 
     def _connection_failure(self, error: psycopg.Error) -> SourceError:
         said = " ".join(str(error).split())
@@ -137,7 +137,7 @@ def execute_text(connection: Connection, statement: str) -> None:
     connection.execute(statement.encode(connection.info.encoding))
 
 
-def _said(error: psycopg.Error) -> str:
+def said(error: psycopg.Error) -> str:
     """The server's condition and the objects it names; its words only where they cannot hold a value."""
     state, diagnostic = error.sqlstate or "", error.diag
     condition = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()

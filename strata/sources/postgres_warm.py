@@ -12,6 +12,7 @@ from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Server, begin
 from strata.sources.postgres_names import parse_pattern
 from strata.sources.postgres_read import READ_ONLY
+from strata.sources.postgres_rehearse import rehearse
 from strata.sources.postgres_session import PostgresSession
 from strata.sources.postgres_table import Description
 from strata.sources.postgres_write import PostgresApplication, restoring
@@ -51,6 +52,7 @@ class PostgresWarm:
                 confirm(self._server, connection, kept, targets(connection, kept))
         finally:
             connection.close()
+        rehearse(self._server, kept)
 
     def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[PostgresApplication]:
         refuse_state_manager(self.tier, description)

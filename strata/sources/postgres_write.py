@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ from strata.sources.postgres_catalog import Found
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_copy import by_namespace, copy_data
-from strata.sources.postgres_create import complete, create_missing, set_sequences
+from strata.sources.postgres_create import Step, completing, creating, set_sequences
 from strata.sources.postgres_guards import Guards, guards_for
 from strata.sources.postgres_merge import Merge, column_list
 from strata.sources.postgres_table import Description, Table
@@ -49,16 +49,37 @@ class Place:
         return sql.SQL("COPY {} {} FROM STDIN").format(into, column_list(self.table.copied))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a restore's transaction stands on: where each table's rows go, and what stands still meanwhile."""
+
+    places: tuple[Place, ...]
+    guards: Guards
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table of the backup."""
+        return [place.table for place in self.places]
+
+    @property
+    def created(self) -> list[Table]:
+        """Those that this transaction created."""
+        return [place.table for place in self.places if place.found is None]
+
+
+Taking = Callable[[Connection, Sequence[Step]], None]
+"""Executes the steps of a creation."""
+
+
 class PostgresApplication:
     """Takes records and puts them into their tables; nothing is visible or lasting before `finish` returns."""
 
-    def __init__(
-        self, server: Server, connection: Connection, places: Iterable[Place], guards: Guards, mode: RestoreMode
-    ) -> None:
+    def __init__(self, server: Server, connection: Connection, prepared: Prepared, mode: RestoreMode) -> None:
         self._server = server
         self._connection = connection
-        self._places = {place.table.name: place for place in places}
-        self._guards = guards
+        self._prepared = prepared
+        self._places = {place.table.name: place for place in prepared.places}
+        self._guards = prepared.guards
         self._mode = mode
         self._counts = ApplyCounts()
 
@@ -133,20 +154,18 @@ class PostgresApplication:
         return Merge(self._connection, place.found, table.name, table.copied, place.stage, place.number, self._guards)
 
     def _conclude(self, scope: Scope) -> None:
-        tables = [place.table for place in self._places.values()]
-        created = [place.table for place in self._places.values() if place.found is None]
         with self._server.speaking("checking foreign keys"):
             self._guards.check(self._connection)
         with self._server.speaking("completing the tables it created"):
-            complete(self._connection, created)
+            take_all(self._connection, completing(self._prepared.created))
         self._counts.notes += [
             f"{one.name} was missing and was created; its triggers, policies and privileges are not in the backup"
-            for one in created
+            for one in self._prepared.created
         ]
         with self._server.speaking("committing"):
             self._guards.release(self._connection)
             keeps_newer = self._mode is not RestoreMode.EXACT or not scope.is_everything
-            self._counts.notes += set_sequences(self._connection, tables, forward_only=keeps_newer)
+            self._counts.notes += set_sequences(self._connection, self._prepared.tables, forward_only=keeps_newer)
             self._connection.commit()
 
 
@@ -157,16 +176,28 @@ def restoring(server: Server, description: Description, mode: RestoreMode) -> It
     try:
         with server.speaking("preparing its tables"):
             begin(connection, READ_WRITE)
-            _lock(connection, targets(connection, description).values())
-            found = targets(connection, description)
-            confirm(server, connection, description, found)
-            guards = guards_for(connection, found.values())
-            guards.hold(connection)
-            create_missing(connection, description, [one for one in description.tables if one.name not in found])
-            places = _places(connection, description.tables, found)
-        yield PostgresApplication(server, connection, places, guards, mode)
+            prepared = prepare(server, connection, description, take_all)
+        yield PostgresApplication(server, connection, prepared, mode)
     finally:
         connection.close()
+
+
+def prepare(server: Server, connection: Connection, description: Description, take: Taking) -> Prepared:
+    """Lock the tables, see that everything fits, make them stand still, and create what is missing by `take`."""
+    _lock(connection, targets(connection, description).values())
+    found = targets(connection, description)
+    confirm(server, connection, description, found)
+    guards = guards_for(connection, found.values())
+    guards.hold(connection)
+    missing = [one for one in description.tables if one.name not in found]
+    take(connection, creating(connection, description, missing))
+    return Prepared(tuple(_places(connection, description.tables, found)), guards)
+
+
+def take_all(connection: Connection, steps: Iterable[Step]) -> None:
+    """Execute the steps; the first that fails ends it."""
+    for step in steps:
+        step.take(connection)
 
 
 def _lock(connection: Connection, tables: Iterable[Found]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from strata.errors import (
     IntegrityError,
     ObjectNotFound,
     SettingError,
+    SourceError,
     SourceUnavailable,
     StorageError,
     StoreFull,
@@ -231,6 +233,38 @@ def test_a_rehearsal_writes_nothing(folder: Path) -> None:
     restored = bench.restore(mode=RestoreMode.REHEARSE)
     assert bench.sources[Tier.HOT].records == {}
     assert [tier.written for tier in restored.tiers] == [0]
+
+
+class Wavering(MemorySource):
+    """Takes a backup as often as `agrees` says, then no more."""
+
+    agrees = 1 << 30
+
+    def check(self, description: dict[str, Any]) -> None:
+        super().check(description)
+        self.agrees -= 1
+        if self.agrees < 0:
+            raise SourceError(f"{self.tier.label} takes nothing any more")
+
+
+@pytest.mark.parametrize(
+    ("tier", "agrees"),
+    [(Tier.HOT, 0), (Tier.WARM, 0), (Tier.COLD, 0), (Tier.WARM, 1), (Tier.HOT, 1), (Tier.COLD, 1)],
+    ids=str,
+)
+def test_nothing_is_overwritten_anywhere_before_every_target_can_take_it(folder: Path, tier: Tier, agrees: int) -> None:
+    """A tier that refuses when it is looked at, or just before WARM is lasting, leaves all three as they were."""
+    bench = Workbench(folder, tiers_of(3) | {tier: Wavering(tier, {("0", b"own"): MemoryRecord(b"own")})})
+    bench.backup()
+    changed = {("0", b"newer"): MemoryRecord(b"newer")}
+    for source in bench.sources.values():
+        source.records = dict(changed)
+    wavering = bench.sources[tier]
+    assert isinstance(wavering, Wavering)
+    wavering.agrees = agrees
+    with pytest.raises(SourceError, match="takes nothing any more"):
+        bench.restore()
+    assert [source.records for source in bench.sources.values()] == [changed] * 3
 
 
 def test_one_tier_alone_can_be_restored(folder: Path) -> None:
