@@ -89,7 +89,7 @@ def _here(
     finally:
         if name:
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
-    show_made(output, made)
+    show_made(output, made, wiring.keyring)
     _copy_here(output, manager, run_id)
 
 
@@ -140,7 +140,7 @@ def _through_workers(
         output.note(f"What it holds cannot be shown here: {error.sentence}")
         output.document({"backup_id": run_id})
     else:
-        show_made(output, made)
+        show_made(output, made, wiring.keyring)
 
 
 def check_followable(wiring: Wiring, run_id: str) -> None:

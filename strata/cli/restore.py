@@ -85,6 +85,7 @@ def restore_command(
     What lies in an archive class is thawed first: the plan says how many objects, how long it takes and what it costs,
     and the restore waits, for days if it has to, without holding a worker.
     """
+    from strata.cli.summary import lacking_of, note_lacking
     from strata.engine.restore_store import RestoreWish
     from strata.model.thaw import ThawSpeed
     from strata.planning.backup import new_run_id
@@ -107,6 +108,8 @@ def restore_command(
     )
     plan = wiring.restore_stores.plan(wish, datetime.now(UTC))
     _show_plan(output, settings, found.manifest, plan)
+    lacking = {tier: said for tier, said in lacking_of(wiring.keyring, found.manifest).items() if tier in plan.tiers}
+    note_lacking(output, lacking)
     if dry_run:
         output.document({**plan.model_dump(mode="json", exclude={"restore_id"}), "thaw": as_document(plan.thaw)})
         return

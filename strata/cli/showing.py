@@ -11,6 +11,7 @@ import click
 from strata.cli.choosing import store_option, tell_unable
 from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
 from strata.errors import SettingError, StrataError
+from strata.model.record import NOT_HELD
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
@@ -139,8 +140,19 @@ def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str,
         )
         for layer in content.stack
     ]
-    told = [(name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name != "tables"]
-    return [("cut", cut), ("keys", ", ".join(content.patterns)), *layers, *told, *_tables(source.get("tables", []))]
+    apart = {"tables", NOT_HELD}
+    told = [
+        (name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name not in apart
+    ]
+    lacking = [("not in the backup", sentence) for sentence in source.get(NOT_HELD, [])]
+    return [
+        ("cut", cut),
+        ("keys", ", ".join(content.patterns)),
+        *layers,
+        *told,
+        *lacking,
+        *_tables(source.get("tables", [])),
+    ]
 
 
 def _tables(tables: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from strata.cli.output import Output, facts, plain_table, ratio, seconds, size
+from strata.errors import KeyringError
 from strata.model.manifest import BackupMetadata, TierContent
 from strata.model.plan import BackupPlan
 from strata.model.run import Stage
 from strata.model.tier import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
+
+    from strata.seal.keyring import Keyring
+
+_MOST_NOTES: Final = 10
 
 
 def backup_document(backup: BackupMetadata) -> dict[str, Any]:
@@ -37,16 +45,36 @@ def backup_document(backup: BackupMetadata) -> dict[str, Any]:
     }
 
 
-def show_made(output: Output, backup: BackupMetadata) -> None:
+def show_made(output: Output, backup: BackupMetadata, keyring: Keyring) -> None:
     """What a backup that was just made holds, and what it cost."""
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
     output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
     for reason in backup.reasons:
         output.note(reason)
+    lacking = lacking_of(keyring, backup)
+    note_lacking(output, lacking)
     output.show(tier_table(backup))
     output.show(facts([("store", backup.store_url), ("stages", stage_words(backup))]))
-    output.document(backup_document(backup))
+    output.document({**backup_document(backup), "not_held": {tier.value: said for tier, said in lacking.items()}})
+
+
+def lacking_of(keyring: Keyring, backup: BackupMetadata) -> dict[Tier, list[str]]:
+    """What the backup's records need and it does not hold, by tier; nothing where the keyring lacks its key."""
+    from strata.engine.details import not_held, open_details
+
+    with suppress(KeyringError):
+        return not_held(open_details(keyring, backup))
+    return {}
+
+
+def note_lacking(output: Output, lacking: Mapping[Tier, Sequence[str]]) -> None:
+    """Say what an empty database would have to be given before a restore; the first few of many."""
+    for tier, sentences in lacking.items():
+        for sentence in sentences[:_MOST_NOTES]:
+            output.note(f"{tier.label}, not in the backup: {sentence}")
+        if more := len(sentences[_MOST_NOTES:]):
+            output.note(f"{tier.label}: {more} more are named by `strata show`")
 
 
 def show_plan(output: Output, plan: BackupPlan) -> None:

@@ -16,7 +16,7 @@ from strata.clock import Clock
 from strata.content.blocks import decode_block, encode_block, first_key, in_key_order, split_rows
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
 from strata.content.proof import Prover
-from strata.engine.details import seal_details
+from strata.engine.details import reasons_of, seal_details
 from strata.engine.layers import LayerReader
 from strata.engine.merger import Merger
 from strata.engine.runner import Attempt
@@ -186,7 +186,7 @@ class BackupCreator:
             wrapped_key=plan.wrapped_key,
             fingerprint_key_id=plan.fingerprint_key_id,
             parent=plan.parent,
-            reasons=plan.reasons,
+            reasons=(*plan.reasons, *reasons_of(descriptions, plan.backup_id)),
             tiers=tuple(_content(tier, collected, merged, written) for tier in plan.tiers),
             borrowed=tuple(borrowed),
             seconds={name: round(value, 3) for name, value in seconds.items()},

@@ -10,6 +10,8 @@ from typing import Any
 from strata.errors import IntegrityError
 from strata.model.layer import ObjectKind
 from strata.model.manifest import BackupMetadata
+from strata.model.record import NOT_HELD
+from strata.model.tier import Tier
 from strata.seal.compression import CompressionService
 from strata.seal.frame import Compression, FrameKey, FrameWriter, Header, open_whole
 from strata.seal.keyring import Keyring
@@ -49,3 +51,18 @@ def open_sealed(keyring: Keyring, owner: str, key_id: str, wrapped_key: str, det
     except ValueError:
         raise IntegrityError("its sealed part is damaged") from None
     return opened
+
+
+def not_held(descriptions: Mapping[str, Any]) -> dict[Tier, list[str]]:
+    """By tier, what could not come back into an empty service because something that it needs is not in the backup."""
+    found = {Tier(name): description.get(NOT_HELD) for name, description in descriptions.items()}
+    return {tier: list(sentences) for tier, sentences in found.items() if sentences}
+
+
+def reasons_of(descriptions: Mapping[str, Any], backup_id: str) -> list[str]:
+    """The same for a manifest, whose reasons anyone may read: how many, and where to see what."""
+    return [
+        f"{tier.label} could not come back whole into an empty database: it needs {len(sentences)} things that are not "
+        f"in the backup (strata show {backup_id})"
+        for tier, sentences in not_held(descriptions).items()
+    ]

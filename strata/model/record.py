@@ -34,6 +34,9 @@ LARGE_VALUE: Final = 1 << 20
 CHUNK_REF_BYTES: Final = 40
 """Bytes of one chunk reference: a 32-byte id and an 8-byte big-endian length."""
 
+NOT_HELD: Final = "not_held"
+"""The member of a description that says, a sentence each, what its records need and the backup does not hold."""
+
 STATE_MANAGER: Final = "state manager"
 """The `source` in a description of records that came through the application's state manager: their values are JSON."""
 

@@ -105,7 +105,7 @@ JOIN pg_attribute a ON a.attrelid = u.relid AND a.attnum = u.attnum
 ORDER BY q.seqrelid, u.how = 'used', u.relid
 """
 
-_USED_TYPES: Final = """
+USED_TYPES: Final = """
 WITH RECURSIVE used(oid) AS (
     SELECT a.atttypid FROM pg_attribute a
     WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped
@@ -179,8 +179,8 @@ def find(connection: Connection, oids: ListOf[int]) -> list[Found]:
 def describe(connection: Connection, tables: ListOf[Found]) -> Description:
     """The description of a backup of these tables."""
     oids = [one.oid for one in tables]
-    types = _rows(connection, _USED_TYPES + _TYPES, oids)
-    extensions = _rows(connection, _USED_TYPES + _EXTENSIONS, oids)
+    types = _rows(connection, USED_TYPES + _TYPES, oids)
+    extensions = _rows(connection, USED_TYPES + _EXTENSIONS, oids)
     info = connection.info
     return Description(
         server=info.parameter_status("server_version") or "",

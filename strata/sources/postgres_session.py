@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from strata.errors import SourceError, SourceUnavailable
-from strata.model.record import SourceItem
+from strata.model.record import NOT_HELD, SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
 from strata.sources.port import ALL_KEYS, Baseline
@@ -18,6 +18,7 @@ from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_continuity import Continuity, continuity
 from strata.sources.postgres_jobs import jobs_for
 from strata.sources.postgres_names import Candidate, TablePattern, choose_tables
+from strata.sources.postgres_needs import not_held
 from strata.sources.postgres_read import READ_ONLY, RangeReaders
 from strata.sources.postgres_watermark import watermark
 
@@ -52,8 +53,9 @@ class PostgresSession:
 
     def describe(self) -> dict[str, Any]:
         with self._server.speaking("describing its tables"):
-            description = catalog.describe(self._connection, self._cut_tables()).to_json()
-        return {**description, "continuity": self._continuity.to_json()}
+            described = catalog.describe(self._connection, self._cut_tables())
+            lacking = not_held(self._connection, self._tables, described)
+        return {**described.to_json(), "continuity": self._continuity.to_json(), NOT_HELD: lacking}
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         tables = self._cut_tables()

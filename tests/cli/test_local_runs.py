@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 
@@ -141,6 +142,31 @@ def test_rehearsal_asks_nothing_and_writes_nothing(strata: Command, backup_id: s
     assert said.code == 0
     assert "Nothing was written" in said.out
     assert hot.dbsize() == 0
+
+
+def test_what_could_not_come_back_into_an_empty_database_is_told(
+    strata: Command, backup_id: str, warm_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that a default calls is named at the backup, `show` and the restore; in the clear only counted."""
+    monkeypatch.setenv("STRATA_WARM_URL", warm_url)
+    monkeypatch.setenv("STRATA_WARM_TABLES", "*")
+    with psycopg.connect(warm_url, autocommit=True) as connection:
+        connection.execute("CREATE FUNCTION secret_code() RETURNS text LANGUAGE sql AS $$ SELECT 'k' $$")
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, v text DEFAULT secret_code())")
+    made = strata("backup", "full", "--local")
+    needs = "default value for public.t.v needs function public.secret_code()"
+    assert f"WARM (PostgreSQL), not in the backup: {needs}" in " ".join(made.err.split())
+    shown = strata("show", "latest", "--json").document
+    assert shown["sources"]["warm"]["not_held"] == [needs]
+    assert "secret_code" not in str(shown["reasons"])
+    assert "it needs 1 things that are not in the backup" in str(shown["reasons"])
+    assert needs in " ".join(strata("restore", "latest", "--dry-run", "--tier", "warm").err.split())
+    with psycopg.connect(warm_url, autocommit=True) as connection:
+        connection.execute("DROP TABLE t")
+        connection.execute("DROP FUNCTION secret_code")
+    refused = strata("restore", "latest", "--local", "--yes")
+    assert refused.code != 0
+    assert "function public.secret_code() does not exist" in " ".join(refused.err.split())
 
 
 def test_a_tier_named_twice_is_restored_once(strata: Command, backup_id: str, hot: redis.Redis) -> None:
