@@ -12,7 +12,7 @@ from typing import Final
 
 from bench import data
 from bench.memory import children, peak_mb
-from strata.engine.manager import stage_seconds
+from strata.engine.recorder import stage_seconds
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.run import Run, RunState, StageRow

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from strata.errors import ObjectNotFound, SourceError, SourceUnavailable, StorageError, StoreUnavailable
+from strata.model.identity import Identity
 from strata.model.record import LARGE_VALUE, SOURCE_SCHEMA, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -94,6 +95,9 @@ class MemorySource:
         self.stale = dict(stale or {})
         self.dies_after = dies_after
         self._batch_rows, self._stream_above = batch_rows, stream_above
+
+    def identity(self) -> Identity:
+        return Identity(part=self.tier, server={"object": (f"{id(self.records):x}",)}, words="memory")
 
     @contextmanager
     def connect(self) -> Iterator[MemorySession]:
@@ -218,6 +222,9 @@ class OverlookingSource:
     def __init__(self, inner: StateSource, overlooked: frozenset[bytes]) -> None:
         self.tier = inner.tier
         self.inner, self._overlooked = inner, overlooked
+
+    def identity(self) -> Identity:
+        return self.inner.identity()
 
     @contextmanager
     def connect(self) -> Iterator[OverlookingSession]:

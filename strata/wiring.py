@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
+from strata.catalog.ledger_identity import ledger_identity, redis_identity
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
@@ -22,6 +24,7 @@ from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
 from strata.engine.depot import Depot, Depots
+from strata.engine.looks import Look, Looks
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
 from strata.engine.pause import CutPause
@@ -36,7 +39,8 @@ from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import SettingError
 from strata.memory import keep_freed_memory
-from strata.model.tier import Tier
+from strata.model.identity import KEYRING, LEDGER, RETENTION, Identity
+from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
 from strata.planning.thaw import prices_of
@@ -123,6 +127,24 @@ class Wiring(StoreWiring):
                 settings.state_manager, tier, settings.state_manager_keys, beside=tuple(sources)
             )
         return sources
+
+    @cached_property
+    def looks(self) -> Looks:
+        """What this process sees of each part it works on, by what the servers say."""
+        looks: dict[str, Look] = {tier: source.identity for tier, source in self.sources.items()}
+        with suppress(SettingError):  # a sender may have neither a store nor a ledger
+            looks |= {tier: partial(_store_identity, tier, store) for tier, store in self.stores.items()}
+        looks |= {KEYRING: lambda: Identity(part=KEYRING, server=self.keyring.ids_by_purpose, words="the keys")}
+        looks |= {RETENTION: lambda: _rules_identity(self.settings)}
+        if self.settings.result_url is not None:
+            looks |= {LEDGER: lambda: ledger_identity(self._result_redis)}
+        return Looks(looks, self._beside)
+
+    def _beside(self) -> list[tuple[str, Identity]]:
+        """The Redis databases that a restore of HOT must not remove; AMQP brokers are none."""
+        named = {"the broker": self.settings.broker_url, "the ledger": self.settings.result_url}
+        urls = {name: url.get_secret_value() for name, url in named.items() if url is not None}
+        return [(name, redis_identity(name, url)) for name, url in urls.items() if url.startswith("redis")]
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -252,9 +274,14 @@ class Wiring(StoreWiring):
             policy=StackPolicy(settings.stack_depth, settings.rebase_dead_share, timedelta(days=settings.rebase_days)),
         )
         return BackupManager(
-            StageRunner(ledger, lease, self.clock, self._watcher),
+            StageRunner(ledger, lease, self.clock, self._watcher, self.looks.before),
             DataCollector(
-                self.sources, self.spool, self.keyring, settings.emergency_seconds, settings.timestamp_fields
+                self.sources,
+                self.spool,
+                self.keyring,
+                settings.emergency_seconds,
+                settings.timestamp_fields,
+                self.looks.before_reading,
             ),
             self.depots,
             self.spool,
@@ -262,6 +289,7 @@ class Wiring(StoreWiring):
             self.clock,
             options,
             self.restore_stores,
+            self.looks,
         )
 
     @cached_property
@@ -278,3 +306,14 @@ class Wiring(StoreWiring):
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
+
+
+def _store_identity(tier: StorageTier, store: ObjectStore) -> Identity:
+    return Identity(part=tier, address=store.url)
+
+
+def _rules_identity(settings: Settings) -> Identity:
+    """The rules by which backups go, as a number of their own: a sender with others showed another prune."""
+    names = ("retention_days", "keep", "placement", "archive_after_days", "prune_grace_hours")
+    rules = settings.model_dump_json(include=set(names))
+    return Identity(part=RETENTION, server={"rules": (sha256(rules.encode()).hexdigest()[:16],)})

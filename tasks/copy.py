@@ -5,20 +5,29 @@ from __future__ import annotations
 from celery import shared_task
 
 from strata.engine.copier import Copied
+from strata.model.identity import NOTHING_SEEN
 from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import StageTask, wiring
-from tasks.starting import Reference, RunId, StartTask, Store
+from tasks.starting import Confirmed, Reference, RunId, StartTask, Store
 
 
 @shared_task(base=StartTask, name="tasks.copy.copy_backup", kind=RunKind.COPY, id_argument="copy_id")
-def copy_backup(backup_id: Reference, to: Store, copy_id: RunId | None = None, source: Store | None = None) -> str:
+def copy_backup(
+    backup_id: Reference,
+    to: Store,
+    copy_id: RunId | None = None,
+    source: Store | None = None,
+    *,
+    confirmed: Confirmed = NOTHING_SEEN,
+) -> str:
     """Plan a copy of a backup (its full id) to a storage tier and send its parts; returns the copy's id.
 
-    `source` is the storage tier it is read from, the nearest that holds it otherwise.
+    `source` is the storage tier it is read from, the nearest that holds it otherwise. `confirmed` is what the
+    sender saw: a worker that differs refuses.
     """
     assert copy_id
-    canvas.copy(wiring().manager.start_copy(backup_id, copy_id, to, source)).apply_async()
+    canvas.copy(wiring().manager.start_copy(backup_id, copy_id, to, source, confirmed)).apply_async()
     return copy_id
 
 

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 
@@ -54,14 +55,15 @@ def enqueue_backup(
     spool: Spool | None = None,
     *,
     fresh: bool = False,
+    confirmed: Identities = NOTHING_SEEN,
 ) -> None:
     """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds.
 
     `fresh` builds on nothing that is there. `override` is state to be backed up in place of the live tiers: a mapping,
     or the path of a document. It is left in `spool` (the one that the settings name, where none is given); what is
-    wrong with it is raised, and nothing is sent.
+    wrong with it is raised, and nothing is sent. `confirmed` is what the sender saw: a worker that differs refuses.
     """
-    arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh}
+    arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh, **_seen(confirmed)}
     lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
     if override is None:
         _send(app, START_BACKUP, run_id, arguments, lane)
@@ -102,16 +104,32 @@ def enqueue_restore(
 
 
 def enqueue_copy(
-    app: Celery, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+    app: Celery,
+    backup_id: str,
+    run_id: str,
+    target: StorageTier,
+    source: StorageTier | None = None,
+    *,
+    confirmed: Identities = NOTHING_SEEN,
 ) -> None:
     """Ask for a copy of a backup (its full id) in another store under this run id."""
-    arguments = {"backup_id": backup_id, "to": target.value, "copy_id": run_id, "source": source and source.value}
+    arguments: dict[str, Any] = {
+        "backup_id": backup_id,
+        "to": target.value,
+        "copy_id": run_id,
+        "source": source and source.value,
+    }
+    arguments |= _seen(confirmed)
     _send(app, COPY_BACKUP, run_id, arguments)
 
 
-def enqueue_prune(app: Celery, run_id: str) -> None:
+def enqueue_prune(app: Celery, run_id: str, *, confirmed: Identities = NOTHING_SEEN) -> None:
     """Ask for a prune under this run id."""
-    _send(app, PRUNE, run_id, {"run_id": run_id})
+    _send(app, PRUNE, run_id, {"run_id": run_id, **_seen(confirmed)})
+
+
+def _seen(confirmed: Identities) -> dict[str, Any]:
+    return {"confirmed": confirmed.model_dump(mode="json")} if confirmed.parts else {}
 
 
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:

@@ -16,11 +16,12 @@ def record(run_id: str) -> str:
     A copy that cannot be asked for is made later (tasks.upkeep.copy_missing): the backup is there.
     """
     manager = wiring().manager
-    copies = manager.plan(run_id).copies
+    plan = manager.plan(run_id)
+    confirmed = {"confirmed": plan.confirmed.model_dump(mode="json")} if plan.confirmed.parts else {}
     backup_id = manager.record(run_id).backup_id
-    for target in copies:
+    for target in plan.copies:
         try:
-            copy_backup.apply_async(args=(backup_id, target.value))
+            copy_backup.apply_async(args=(backup_id, target.value), kwargs=confirmed)
         except OperationalError:
             logger.warning("the copy of %s to %s was not sent; it will be made later", backup_id, target.upper())
     return backup_id

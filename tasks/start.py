@@ -8,10 +8,11 @@ from celery import shared_task
 
 from strata.errors import LeaseHeld, StrataError
 from strata.model.backup_type import BackupType
+from strata.model.identity import NOTHING_SEEN
 from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import MAX_RETRIES, backoff, wiring
-from tasks.starting import Patience, RunId, StartTask, Type
+from tasks.starting import Confirmed, Patience, RunId, StartTask, Type
 
 _AGAIN_SECONDS: Final = 15
 
@@ -25,13 +26,14 @@ def start_backup(
     fresh: bool = False,
     patience: Patience = 0,
     override: str = "",
+    confirmed: Confirmed = NOTHING_SEEN,
 ) -> str:
     """Plan a backup of this type and send its stages; returns the backup's id, by which the ledger can be asked.
 
     `fresh` builds on nothing that is there. `patience` is for how many seconds a run that holds the lease is waited
     for; then, or at once, the backup is refused. `override` names a document in the spool that is backed up in place of
-    the live tiers (tasks.enqueue puts it there). Delivered twice with an id, it sends the same run again, which is
-    harmless.
+    the live tiers (tasks.enqueue puts it there). `confirmed` is what the sender saw: a worker that differs refuses.
+    Delivered twice with an id, it sends the same run again, which is harmless.
     """
     assert backup_id
     failures = int((self.request.headers or {}).get("strata_failures", 0))
@@ -41,7 +43,7 @@ def start_backup(
 
     manager = wiring().manager
     try:
-        plan = manager.start(backup_type, backup_id, fresh=fresh, override=override, again=again)
+        plan = manager.start(backup_type, backup_id, fresh=fresh, override=override, confirmed=confirmed, again=again)
         canvas.backup(plan, manager.baseline_units(plan)).apply_async()
     except StrataError as error:
         if not again(error):
@@ -50,7 +52,12 @@ def start_backup(
         left = max(patience - _AGAIN_SECONDS, 0) if waits else patience
         raise self.retry(
             args=(backup_type.value, backup_id),
-            kwargs={"fresh": fresh, "override": override, "patience": left},
+            kwargs={
+                "fresh": fresh,
+                "override": override,
+                "patience": left,
+                "confirmed": confirmed.model_dump(mode="json"),
+            },
             countdown=_AGAIN_SECONDS if waits else backoff(failures),
             headers={"strata_failures": failures + (not waits)},
         ) from None

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from strata.errors import SettingError, StrataError
 from strata.model.backup_type import BackupType
+from strata.model.identity import Identities
 from strata.model.run import Run, RunKind, RunState
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
@@ -60,6 +61,13 @@ def _listed(value: object) -> object:
     return tuple(dict.fromkeys(value)) if isinstance(value, list) else () if value is None else value
 
 
+def _identities(value: object) -> Identities:
+    try:
+        return Identities.model_validate(value)
+    except ValidationError:
+        raise ValueError("it must be what a sender saw, as tasks.enqueue sends it") from None
+
+
 def _names_a_backup(value: str) -> str:
     if not value.strip():
         raise ValueError("it names no backup")
@@ -73,6 +81,7 @@ Mode = Annotated[RestoreMode, _one_of(RestoreMode)]
 Store = Annotated[StorageTier, _one_of(StorageTier)]
 Speed = Annotated[ThawSpeed, _one_of(ThawSpeed)]
 Tiers = Annotated[tuple[Annotated[Tier, _one_of(Tier)], ...], BeforeValidator(_listed)]
+Confirmed = Annotated[Identities, BeforeValidator(_identities)]
 Patience = Annotated[int, Field(ge=0, le=_LONGEST_PATIENCE)]
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 from celery import shared_task
 
 from strata.errors import LeaseHeld
+from strata.model.identity import NOTHING_SEEN
 from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
 from strata.model.run import RunKind
 from tasks import canvas
 from tasks.copy import copy_backup
 from tasks.stage import logger, wiring
-from tasks.starting import Patience, RunId, StartTask
+from tasks.starting import Confirmed, Patience, RunId, StartTask
 
 _AGAIN_SECONDS: Final = 15
 
@@ -58,17 +59,21 @@ def copy_missing() -> list[str]:
 
 
 @shared_task(base=StartTask, bind=True, name="tasks.upkeep.prune", kind=RunKind.PRUNE, id_argument="run_id")
-def prune(self: Any, run_id: RunId | None = None, *, patience: Patience = 0) -> str:
+def prune(
+    self: Any, run_id: RunId | None = None, *, patience: Patience = 0, confirmed: Confirmed = NOTHING_SEEN
+) -> str:
     """Mark what need not be kept, and remove what was marked long enough ago; returns the prune's id.
 
-    `patience` is for how many seconds a run that holds the lease is waited for.
+    `patience` is for how many seconds a run that holds the lease is waited for. `confirmed` is what the sender saw: a
+    worker that differs refuses.
     """
     assert run_id
     try:
-        canvas.prune(wiring().prunes.start(run_id, again=patience > 0)).apply_async()
+        canvas.prune(wiring().prunes.start(run_id, confirmed, again=patience > 0)).apply_async()
     except LeaseHeld:
         if patience <= 0:
             raise
         left = max(patience - _AGAIN_SECONDS, 0)
-        raise self.retry(args=(run_id,), kwargs={"patience": left}, countdown=_AGAIN_SECONDS) from None
+        later = {"patience": left, "confirmed": confirmed.model_dump(mode="json")}
+        raise self.retry(args=(run_id,), kwargs=later, countdown=_AGAIN_SECONDS) from None
     return run_id

@@ -11,6 +11,7 @@ import celery
 from celery import Celery
 from celery.signals import worker_process_init
 
+import workers.apart
 import workers.heartbeat  # noqa: F401 - connects its signals
 from strata.errors import StrataError
 from strata.settings import load_settings

@@ -11,6 +11,7 @@ import click
 from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
 from strata.errors import BrokerUnavailable, KeyringError, StrataError
 from strata.model.backup_type import BackupType
+from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.manager import BackupManager
@@ -128,7 +129,9 @@ def _through_workers(
     app, wiring = sender(settings), Wiring(settings)
     check_followable(wiring, run_id)
     handed = None if from_json is None else wiring.spool
-    enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh)
+    without = () if from_json is None else tuple(Tier)
+    seen = wiring.looks.reachable(wiring.clock, without=without)
+    enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh, confirmed=seen)
     if not wait:
         tell_sent(output, run_id)
         return

@@ -9,7 +9,7 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.output import Output, Seconds, common_options, facts, refuse_waiting_options, size
-from strata.model.tier import StorageTier
+from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.engine.copier import CopyMade
@@ -69,7 +69,8 @@ def copy_command(
     else:
         app = sender(wiring.settings)
         check_followable(wiring, run_id)
-        enqueue_copy(app, backup_id, run_id, to, read_from)
+        seen = wiring.looks.reachable(wiring.clock, without=tuple(Tier))
+        enqueue_copy(app, backup_id, run_id, to, read_from, confirmed=seen)
         if not wait:
             tell_sent(output, run_id)
             return

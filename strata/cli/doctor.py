@@ -103,6 +103,8 @@ def _tier(wiring: Wiring, tier: Tier) -> Iterator[Finding]:
     from strata.engine.doctor import Finding, Verdict
     from strata.model.tier import Tier
 
+    if tier is Tier.HOT:
+        wiring.looks.keep_apart()
     with wiring.sources[tier].connect() as session:
         if tier is not Tier.HOT and tier is not wiring.settings.state_manager_tier:
             session.cut()  # of HOT it may make the server fork, of a state manager take a snapshot

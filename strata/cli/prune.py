@@ -12,6 +12,7 @@ import click
 from strata.cli.backup import check_followable, sender
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
 from strata.errors import Refused, SettingError
+from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.pruner import Planned, Pruned
@@ -76,7 +77,7 @@ def prune_command(
         return
     app = sender(wiring.settings)
     check_followable(wiring, run_id)
-    enqueue_prune(app, run_id)
+    enqueue_prune(app, run_id, confirmed=wiring.looks.reachable(wiring.clock, without=tuple(Tier)))
     if not wait:
         tell_sent(output, run_id)
         return

@@ -34,7 +34,7 @@ PATIENCE: Final = 10.0
 
 
 class DataCollector:
-    """Reads tiers through their sources."""
+    """Reads tiers through their sources; `sure` raises before one that the run was not started for is read."""
 
     def __init__(
         self,
@@ -43,11 +43,12 @@ class DataCollector:
         keyring: Keyring,
         patience: float = PATIENCE,
         timestamps: Sequence[str] = (),
+        sure: Callable[[BackupPlan, Tier], None] = lambda _plan, _tier: None,
     ) -> None:
         self._sources = sources
         self._spool = spool
         self._keyring = keyring
-        self._patience, self._timestamps = patience, timestamps
+        self._patience, self._timestamps, self._sure = patience, timestamps, sure
 
     def collect(
         self,
@@ -112,6 +113,7 @@ class DataCollector:
         """An open session; where it cannot be opened, the other tiers need not wait for this one."""
         with ExitStack() as stack:
             try:
+                self._sure(plan, tier)
                 session = stack.enter_context(self._source(plan, tier).connect())
             except BaseException:
                 meeting.arrive(tier)

@@ -22,18 +22,20 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.failures import FailureLog
 from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
+from strata.engine.looks import Looks
 from strata.engine.meeting import Meeting, end_pause
 from strata.engine.planner import BackupOptions, BackupPlanner
-from strata.engine.recorder import Recorder
+from strata.engine.recorder import Recorder, stage_seconds
 from strata.engine.restore_store import RestoreStores, RestoreWish
 from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.identity import KEYRING, LEDGER, NOTHING_SEEN, Identities
 from strata.model.layer import Document
 from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
-from strata.model.run import Run, RunKind, RunState, Stage, StageRow
+from strata.model.run import Run, RunKind, RunState, Stage
 from strata.model.thaw import ThawSpeed
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
 from strata.model.tier import StorageTier, Tier
@@ -65,9 +67,11 @@ class BackupManager:
         clock: Clock,
         options: BackupOptions,
         restore_stores: RestoreStores | None = None,
+        looks: Looks | None = None,
     ) -> None:
         self.runner, self.depots, self.clock = runner, depots, clock
         self.restore_stores = restore_stores or RestoreStores(depots, {})
+        self.looks = looks or Looks({})
         self.planner = BackupPlanner(depots, keyring, clock, options)
         self._collector, self._copier = collector, Copier(depots, clock)
         self._failures = FailureLog(depots.nearest.store, keyring, clock)
@@ -96,23 +100,26 @@ class BackupManager:
         *,
         fresh: bool = False,
         override: str = "",
+        confirmed: Identities = NOTHING_SEEN,
         again: Callable[[StrataError], bool] = lambda _: False,
     ) -> BackupPlan:
         """Take the lease, plan, and enter the run; a refusal is entered too, with its reason.
 
         `fresh` builds on nothing that is there. A stubborn type takes no lease, and harms none that is held. `override`
-        names a document in the spool (engine/handed.py) that is read in place of the live tiers. `again` says of an
-        error that the start will be tried again: then it is no refusal, and the run is not entered.
+        names a document in the spool (engine/handed.py) that is read in place of the live tiers. `confirmed` is what
+        the sender saw. `again` says of an error that the start will be tried again: then the run is not entered.
         """
         if (known := self.known(run_id, RunKind.BACKUP, override)) is not None:
             return self._plan_of(known)
         fence = None
         try:
+            self.looks.compare(run_id, confirmed, LEDGER, KEYRING)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
             handed = tiers_handed(self._spool, run_id, override) if override else None
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
-            plan = reading_document(plan, override) if override else plan
+            plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
+            self.looks.compare(run_id, confirmed, plan.storage_tier)
         except StrataError as error:
             if again(error):
                 if fence is not None:
@@ -288,14 +295,21 @@ class BackupManager:
     # --- a copy ---------------------------------------------------------------------------------------------------
 
     def start_copy(
-        self, backup_id: str, run_id: str, target: StorageTier, source: StorageTier | None = None
+        self,
+        backup_id: str,
+        run_id: str,
+        target: StorageTier,
+        source: StorageTier | None = None,
+        confirmed: Identities = NOTHING_SEEN,
     ) -> CopyPlan:
         """Plan a copy to another store and enter the run; it needs no lease, for it changes nothing that is there."""
         if (known := self.known(run_id, RunKind.COPY)) is not None:
             return self._copy_plan_of(known)
         try:
+            self.looks.compare(run_id, confirmed, LEDGER, KEYRING, target, *([source] if source else []))
             self._copier.announce(backup_id, target, source)
-            plan = self._copier.plan(run_id, backup_id, target, source)
+            plan = self._copier.plan(run_id, backup_id, target, source).model_copy(update={"confirmed": confirmed})
+            self.looks.compare(run_id, confirmed, plan.source)
         except StrataError as error:
             self.refuse(run_id, RunKind.COPY, None, error)
             raise
@@ -474,15 +488,3 @@ class BackupManager:
     @staticmethod
     def _raise_ended(run: Run) -> str:
         raise RunFailed(run.reason or f"the run {run.run_id} has ended")
-
-
-def stage_seconds(rows: list[StageRow]) -> dict[str, float]:
-    """Seconds each stage took from its first unit's beginning to its last unit's end; collection by tier."""
-    spans: dict[str, tuple[float, float]] = {}
-    for row in rows:
-        if row.seconds is None:
-            continue
-        name = f"{row.stage} {row.unit}" if row.stage in {Stage.COLLECT, Stage.APPLY} else row.stage.value
-        began, ended = spans.get(name, (row.began, row.began))
-        spans[name] = min(began, row.began), max(ended, row.began + row.seconds)
-    return {name: ended - began for name, (began, ended) in spans.items()}

@@ -13,10 +13,12 @@ from strata.engine.manager import BackupManager
 from strata.engine.pruner import Marked, Pruned, Pruner
 from strata.engine.sweep import Swept
 from strata.errors import LeaseHeld, RunFailed, SettingError, StrataError
+from strata.model.identity import KEYRING, LEDGER, NOTHING_SEEN, RETENTION, Identities
 from strata.model.plan import PruneOrder
 from strata.model.run import RunKind, RunState, Stage
 from strata.model.tier import StorageTier
 from strata.planning.clocks import TOLERANCE
+from strata.planning.identity import refuse_unseen
 from strata.planning.tables import spoken
 
 _KNOWN_RUNS = 10_000
@@ -42,16 +44,22 @@ class PruneRuns:
         used = {json.loads(run.plan).get("backup_id", "") for run in runs if run.plan}
         return frozenset({run.run_id for run in runs} | used - {""})
 
-    def start(self, run_id: str, *, again: bool = False) -> PruneOrder:
-        """Take the lease and enter the run; LeaseHeld is no refusal where it is tried `again`."""
+    def start(self, run_id: str, confirmed: Identities = NOTHING_SEEN, *, again: bool = False) -> PruneOrder:
+        """Take the lease and enter the run; LeaseHeld is no refusal where it is tried `again`.
+
+        `confirmed` is what the sender saw: every store from which something may go must be among it.
+        """
         if self.manager.known(run_id, RunKind.PRUNE) is not None:
             return self.order(run_id)
         fence = None
         try:
+            stores = tuple(depot.tier for depot in self.manager.depots)
+            refuse_unseen(confirmed, stores)
+            self.manager.looks.compare(run_id, confirmed, LEDGER, KEYRING, RETENTION, *stores)
             self._compare_clocks()
             fence = self.manager.lease.acquire(run_id, who())
-            stores = tuple(depot.tier for depot in self.manager.depots)
-            order = PruneOrder(prune_id=run_id, created_at=self.pruner.clock.now(), stores=stores)
+            now = self.pruner.clock.now()
+            order = PruneOrder(prune_id=run_id, created_at=now, stores=stores, confirmed=confirmed)
         except StrataError as error:
             if not (again and isinstance(error, LeaseHeld)):
                 self.manager.refuse(run_id, RunKind.PRUNE, fence, error)

@@ -13,6 +13,7 @@ from strata.engine.survey import survey_presence
 from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageError
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan
+from strata.model.run import Stage, StageRow
 from strata.model.ticket import Collected, KnownChunks, Merged, Stored
 from strata.model.tier import Tier
 
@@ -116,3 +117,15 @@ def _builds_on(name: str, reason: str) -> IntegrityError:
         f"{name}, which this backup would build on, is damaged: {reason}",
         hint="The next backup does not build on it; look at the disk below.",
     )
+
+
+def stage_seconds(rows: list[StageRow]) -> dict[str, float]:
+    """Seconds each stage took from its first unit's beginning to its last unit's end; collection by tier."""
+    spans: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        if row.seconds is None:
+            continue
+        name = f"{row.stage} {row.unit}" if row.stage in {Stage.COLLECT, Stage.APPLY} else row.stage.value
+        began, ended = spans.get(name, (row.began, row.began))
+        spans[name] = min(began, row.began), max(ended, row.began + row.seconds)
+    return {name: ended - began for name, (began, ended) in spans.items()}

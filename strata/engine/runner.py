@@ -19,7 +19,7 @@ from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger
 from strata.clock import Clock
 from strata.errors import BrokerUnavailable, LeaseLost, RunFailed, StageBusy, StrataError
 from strata.model.layer import Document
-from strata.model.run import Progress, Stage
+from strata.model.run import Progress, Run, Stage
 
 Result = TypeVar("Result", bound=Document)
 
@@ -43,6 +43,16 @@ class Watcher(Protocol):
     """Hears of progress besides the ledger; a task sends it on to Flower."""
 
     def __call__(self, claim: Claim, progress: Progress) -> None: ...
+
+
+class Guard(Protocol):
+    """Asked before a unit is worked on; raises where this process must not."""
+
+    def __call__(self, run: Run, claim: Claim) -> None: ...
+
+
+def _unguarded(run: Run, claim: Claim) -> None:
+    """Nothing was confirmed that could be another."""
 
 
 class Attempt:
@@ -89,8 +99,11 @@ class Attempt:
 class StageRunner:
     """Runs units of stages behind the ledger."""
 
-    def __init__(self, ledger: Ledger, lease: Lease, clock: Clock, watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, lease: Lease, clock: Clock, watcher: Watcher | None = None, guard: Guard = _unguarded
+    ) -> None:
         self.ledger = ledger
+        self._guard = guard
         self.lease = lease
         self._clock = clock
         self.watcher = watcher
@@ -134,6 +147,7 @@ class StageRunner:
         if run is None or run.state.final:
             raise RunFailed(run.reason if run and run.reason else f"the run {attempt.claim.run_id} has ended")
         self._keep_lease(run.fence, run.run_id)
+        self._guard(run, attempt.claim)
         stop = threading.Event()
 
         def renew() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from strata.model.backup_type import BackupType
+from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.layer import Document
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.thaw import ThawPlan
@@ -52,6 +53,8 @@ class BackupPlan(Document):
     """Whether the store held chunks of large values when it was planned."""
     override: str = ""
     """The document in the spool that is read in place of the live tiers, where one was handed over."""
+    confirmed: Identities = NOTHING_SEEN
+    """What the sender saw: a worker that works on another part refuses."""
 
     @property
     def included(self) -> tuple[TierPlan, ...]:
@@ -82,6 +85,8 @@ class RestorePlan(Document):
     reasons: tuple[str, ...] = ()
     thaw: ThawPlan | None = None
     """What must be thawed first; None where everything can be read."""
+    confirmed: Identities = NOTHING_SEEN
+    """The targets, the store, the keyring and the ledger as the worker that planned it saw them."""
 
 
 class Span(Document):
@@ -114,6 +119,8 @@ class CopyPlan(Document):
     parts: tuple[CopyPart, ...]
     objects: int
     bytes: int
+    confirmed: Identities = NOTHING_SEEN
+    """What the sender saw: a worker that works on another part refuses."""
 
 
 class PruneOrder(Document):
@@ -122,3 +129,5 @@ class PruneOrder(Document):
     prune_id: str
     created_at: datetime
     stores: tuple[StorageTier, ...]
+    confirmed: Identities = NOTHING_SEEN
+    """What the sender saw: a worker that works on another part refuses."""

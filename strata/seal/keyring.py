@@ -65,6 +65,11 @@ class DataKey:
 class Keyring(Protocol):
     """What the engine asks of a keyring, wherever its secrets are."""
 
+    @property
+    def ids_by_purpose(self) -> dict[str, tuple[str, ...]]:
+        """The ids of its keys, which are no secret, for each purpose that it has one for."""
+        ...
+
     def new_data_key(self) -> DataKey:
         """A fresh data key, wrapped by the current wrapping key."""
         ...
@@ -146,6 +151,12 @@ class FileKeyring:
     def key_ids(self) -> list[str]:
         """The ids of its keys, which are no secret."""
         return [key.key_id for key in self._keys]
+
+    @property
+    def ids_by_purpose(self) -> dict[str, tuple[str, ...]]:
+        """The ids of its keys for each purpose that it has one for."""
+        purposes = {key.purpose for key in self._keys}
+        return {one.value: tuple(key.key_id for key in self._keys if key.purpose is one) for one in sorted(purposes)}
 
     def new_data_key(self) -> DataKey:
         wrapping = self._current(Purpose.WRAP)

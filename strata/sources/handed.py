@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -37,6 +38,10 @@ class HandedSource:
     def __init__(self, tier: Tier, open_document: Callable[[], HandedDocument]) -> None:
         self.tier = tier
         self._open = open_document
+
+    def identity(self) -> Identity:
+        """A document, wherever it came from."""
+        return Identity(part=self.tier, words="a document that was handed over")
 
     @contextmanager
     def connect(self) -> Iterator[HandedSession]:

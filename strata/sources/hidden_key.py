@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from strata.model.identity import Identity
 from strata.model.record import Claimed, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -39,6 +40,9 @@ class HiddenKey:
     inner: StateSource
     namespace: str
     key: bytes
+
+    def identity(self) -> Identity:
+        return self.inner.identity()
 
     @contextmanager
     def connect(self) -> Iterator[Session]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.record import STATE_MANAGER, LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -137,6 +138,10 @@ class StateSource(Protocol):
     """One tier's service."""
 
     tier: Tier
+
+    def identity(self) -> Identity:
+        """Which server this is, by what it says of itself, and which place on it; asked anew each time."""
+        ...
 
     def connect(self) -> AbstractContextManager[Session]:
         """Open a session for reading."""

@@ -79,6 +79,7 @@ class Server:
         self._parameters: dict[str, Any] = {**_DEFAULTS, **given}
         host, port = given.get("host") or "localhost", given.get("port") or 5432
         database = given.get("dbname") or given.get("user") or ""
+        self.address = f"{host}:{port}"
         self.label = f"{Tier.WARM.label} at {host}:{port}/{database}"
 
     def connect(self) -> Connection:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
+from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.sources.port import RestoreMode, refuse_state_manager
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Server, begin
+from strata.sources.postgres_identity import identity_of
 from strata.sources.postgres_names import parse_pattern
 from strata.sources.postgres_read import READ_ONLY
 from strata.sources.postgres_rehearse import rehearse
@@ -33,6 +35,9 @@ class PostgresWarm:
 
     def __repr__(self) -> str:
         return f"PostgresWarm({self._server.label})"
+
+    def identity(self) -> Identity:
+        return identity_of(self._server)
 
     @contextmanager
     def connect(self) -> Iterator[PostgresSession]:

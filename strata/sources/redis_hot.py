@@ -19,6 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.record import LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -27,7 +28,7 @@ from strata.sources.hot_method import HotMethod
 from strata.sources.port import ALL_KEYS, Baseline, RestoreMode, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
-from strata.sources.redis_server import RedisServer, check_writable, identify
+from strata.sources.redis_server import RedisServer, check_writable, identify, identity_of
 from strata.sources.redis_sync import SyncStream
 from strata.sources.redis_transaction import milliseconds
 from strata.sources.redis_url import RedisAddress, parse_address
@@ -48,6 +49,11 @@ class RedisHot:
 
     def __repr__(self) -> str:
         return f"RedisHot({self._address}, databases {', '.join(map(str, self._address.databases))})"
+
+    def identity(self) -> Identity:
+        """The server by its run id, and the databases by their numbers."""
+        with Connection(self._address) as connection:
+            return identity_of(connection, self._address.databases)
 
     @contextmanager
     def connect(self) -> Iterator[RedisSession]:

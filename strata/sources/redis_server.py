@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from strata.errors import SourceError, SourceUnavailable
+from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.sources.redis_commands import pack
 from strata.sources.redis_transaction import ExpiryCommand
@@ -58,6 +60,19 @@ def identify(connection: Connection) -> RedisServer:
         is_saving=any(info.get(child, "0") != "0" for child in _CHILDREN),
         replication_id=info["master_replid"],
         replication_offset=int(info.get("slave_repl_offset", info["master_repl_offset"])),
+    )
+
+
+def identity_of(connection: Connection, databases: Sequence[int]) -> Identity:
+    """The server by its run id, which no other one has, nor the same one after a restart; and these databases."""
+    info = _info(connection)
+    run_id, product = info.get("run_id", ""), info.get("server_name", "redis")
+    return Identity(
+        part=Tier.HOT,
+        server={"run id": (run_id,)} if run_id else {},
+        place=f"database {','.join(map(str, sorted(databases)))}",
+        address=str(connection.address),
+        words=f"{product.capitalize()} {info.get(f'{product}_version', info.get('redis_version', ''))}".strip(),
     )
 
 

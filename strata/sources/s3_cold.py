@@ -7,11 +7,13 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.s3client import ATTEMPTS, S3Access, credentials_of, location, make_client
 from strata.sources.port import RestoreMode, refuse_state_manager
 from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_get import PlainGets, route_to
+from strata.sources.s3_identity import identity_of
 from strata.sources.s3_read import ColdSession
 from strata.sources.s3_write import ColdApplication
 
@@ -45,6 +47,10 @@ class S3Cold:
 
     def __repr__(self) -> str:
         return f"S3Cold(s3://{self._name}/{self._prefix})"
+
+    def identity(self) -> Identity:
+        """The bucket by its owner and birth, where the service tells them; the prefix is part of the place."""
+        return identity_of(self._client, self._access.host, self._name, self._prefix)
 
     @contextmanager
     def connect(self) -> Iterator[ColdSession]:

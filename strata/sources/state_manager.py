@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
@@ -68,6 +69,10 @@ class StateManagerSource:
 
     def __repr__(self) -> str:
         return f"StateManagerSource({self._name}, {self.tier})"
+
+    def identity(self) -> Identity:
+        """The object's name: it says nothing else of itself."""
+        return Identity(part=self.tier, address=self._name, words="the state manager")
 
     @contextmanager
     def connect(self) -> Iterator[StateManagerSession]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 import strata
 from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.record import SOURCE_SCHEMA, Encoding, constant_column
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
@@ -73,6 +74,7 @@ def test_a_source_is_added_by_the_class_on_the_page(folder: Path) -> None:
     """The folder source of the page backs up, and brings back exactly what was there."""
     names: dict[str, Any] = {
         "Tier": Tier,
+        "Identity": Identity,
         "Path": Path,
         "contextmanager": contextmanager,
         "SourceError": SourceError,

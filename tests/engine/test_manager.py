@@ -16,7 +16,7 @@ from strata.catalog.ledger import Claim
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.engine.admission import who
-from strata.engine.manager import stage_seconds
+from strata.engine.recorder import stage_seconds
 from strata.errors import (
     BackupNotFound,
     BrokerUnavailable,

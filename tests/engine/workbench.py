@@ -17,6 +17,7 @@ from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
 from strata.engine.layers import LayerReader
 from strata.engine.local import backup_here, restore_here
+from strata.engine.looks import Looks
 from strata.engine.manager import BackupManager
 from strata.engine.planner import BackupOptions
 from strata.engine.restorer import Restored
@@ -98,6 +99,7 @@ class Workbench:
                 segment_bytes=self.segment_bytes,
                 meeting_seconds=_MEETING_SECONDS,
             ),
+            looks=Looks({tier: source.identity for tier, source in self.sources.items()}),
         )
 
     def backup(

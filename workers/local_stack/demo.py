@@ -22,7 +22,7 @@ from botocore.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from strata.engine.manager import stage_seconds
+from strata.engine.recorder import stage_seconds
 from strata.errors import Refused, StrataError
 from strata.model.manifest import BackupMetadata
 from strata.model.run import Run

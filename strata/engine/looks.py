@@ -1,0 +1,113 @@
+"""What a process sees of each part it works on, and the refusal to work on another than was confirmed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from queue import Empty, Queue
+from typing import Final
+
+from strata.catalog.ledger import Claim
+from strata.clock import Clock
+from strata.errors import SettingError, StrataError
+from strata.model.identity import NOTHING_SEEN, Identities, Identity
+from strata.model.plan import BackupPlan
+from strata.model.run import Run
+from strata.model.tier import StorageTier, Tier
+from strata.planning.identity import overlapping, refuse_difference, touched
+
+Look = Callable[[], Identity]
+
+LOOK_SECONDS: Final = 2.0
+"""How long a sender waits for what it can reach: the rest the workers see."""
+
+
+class Looks:
+    """Looks at parts; what a run was started for is compared once for each run and part of a process."""
+
+    def __init__(
+        self, looks: Mapping[str, Look], beside: Callable[[], Sequence[tuple[str, Identity]]] = lambda: ()
+    ) -> None:
+        self._looks, self._beside = dict(looks), beside
+        self._compared: set[tuple[str, str]] = set()
+
+    def see(self, parts: Sequence[str]) -> Identities:
+        """These parts as they are now; SettingError for one that is not configured here."""
+        return Identities(parts=tuple(self._look(part) for part in parts))
+
+    def reachable(self, clock: Clock, seconds: float = LOOK_SECONDS, without: Sequence[str] = ()) -> Identities:
+        """All that can be seen within so many seconds; the rest is left out."""
+        seen = Queue[Identity]()
+
+        def look(one: Look) -> None:
+            with suppress(StrataError):
+                seen.put(one())
+
+        threads = [
+            threading.Thread(target=look, args=(one,), name=f"look at {part}", daemon=True)
+            for part, one in self._looks.items()
+            if part not in without
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = clock.monotonic() + seconds
+        for thread in threads:
+            thread.join(max(deadline - clock.monotonic(), 0))
+        found: list[Identity] = []
+        with suppress(Empty):
+            while True:
+                found.append(seen.get_nowait())
+        return Identities(parts=tuple(sorted(found, key=lambda one: list(self._looks).index(one.part))))
+
+    def compare(self, run_id: str, confirmed: Identities, *parts: str) -> None:
+        """IdentityMismatch where a part is another than was confirmed; one that nobody saw is not compared."""
+        for part in parts:
+            known = confirmed.of(part)
+            if known is not None and (run_id, part) not in self._compared:
+                refuse_difference(known, self._look(part))
+                self._compared.add((run_id, part))
+
+    def before(self, run: Run, claim: Claim) -> None:
+        """The guard of a stage: its parts are those that were confirmed, and no restore removes what it needs."""
+        plan = json.loads(run.plan or "{}")
+        parts = touched(claim.stage, claim.unit, plan) if plan else ()
+        self.compare(run.run_id, Identities.model_validate(plan.get("confirmed", NOTHING_SEEN)), *parts)
+        if Tier.HOT in parts:
+            self.keep_apart()
+
+    def before_reading(self, plan: BackupPlan, tier: Tier) -> None:
+        """The same before a tier is read; a document that was handed over is read in the place of all tiers."""
+        if plan.override:
+            return
+        self.compare(plan.backup_id, plan.confirmed, tier)
+        if tier is Tier.HOT:
+            self.keep_apart()
+
+    def has(self, part: str) -> bool:
+        """Whether the part is configured here."""
+        return part in self._looks
+
+    def keep_apart(self) -> None:
+        """SettingError where the broker or the ledger lies in a database of HOT: a restore would remove it."""
+        if Tier.HOT not in self._looks or ("", Tier.HOT) in self._compared:
+            return
+        if shared := overlapping(self._look(Tier.HOT), self._beside()):
+            raise SettingError(
+                f"a database of {Tier.HOT.label} holds {' and '.join(shared)}: "
+                "a restore would remove the ledger under itself",
+                hint="Give broker and ledger a Redis of their own, or at least another database: STRATA_BROKER_URL "
+                "and STRATA_RESULT_URL.",
+            )
+        self._compared.add(("", Tier.HOT))
+
+    def _look(self, part: str) -> Identity:
+        if part not in self._looks:
+            raise SettingError(f"{_named(part)} is not configured here", hint="Give all workers the same settings.")
+        return self._looks[part]()
+
+
+def _named(part: str) -> str:
+    names = [*Tier, *StorageTier]
+    return f"STRATA_{part.upper()}_URL" if part in names else f"the {part}"

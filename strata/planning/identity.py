@@ -1,0 +1,83 @@
+"""Whether two processes mean the same: decided by what servers say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from strata.errors import IdentityMismatch
+from strata.model.identity import KEYRING, LEDGER, RETENTION, Identities, Identity
+from strata.model.run import Stage
+from strata.model.tier import StorageTier
+
+
+def same(one: Identity, other: Identity) -> bool:
+    """Whether both are the same place of the same server.
+
+    All that both servers said must agree; one fact with several values (the keys of a keyring) agrees where a value is
+    shared. Where there is nothing that both said, the addresses are all there is to go by.
+    """
+    if one.place != other.place:
+        return False
+    both = one.server.keys() & other.server.keys()
+    if not both:
+        return one.address == other.address
+    return all(set(one.server[name]) & set(other.server[name]) for name in both)
+
+
+def refuse_difference(confirmed: Identity | None, here: Identity) -> None:
+    """IdentityMismatch, which names the part and what each saw; nothing where nobody has seen it before."""
+    if confirmed is None or same(confirmed, here):
+        return
+    raise IdentityMismatch(
+        f"{here.label} of this worker is another than the one the run was started for: here it is {here}, "
+        f"there it was {confirmed}; nothing was done with it",
+        hint="Give the sender and all workers the same settings. A server that was restarted meanwhile counts as "
+        "another: start again.",
+    )
+
+
+def refuse_unseen(confirmed: Identities, stores: Iterable[StorageTier]) -> None:
+    """IdentityMismatch for a store that a sender who saw others did not see: what would go there was not shown."""
+    if not confirmed.parts:
+        return
+    if unseen := [tier.upper() for tier in stores if confirmed.of(tier) is None]:
+        raise IdentityMismatch(
+            f"this worker has stores that the sender did not see: {', '.join(unseen)}; nothing was done",
+            hint="Give the sender and all workers the same stores.",
+        )
+
+
+def touched(stage: Stage, unit: str, plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parts that a unit of a stage works on, by the plan of its run; those of a tier that is read come later."""
+    match stage:
+        case Stage.BASELINE | Stage.STORE | Stage.VERIFY | Stage.THAW:
+            parts: tuple[str, ...] = (plan["storage_tier"],)
+        case Stage.ENCRYPT:
+            parts = (KEYRING,)
+        case Stage.RECORD:
+            parts = (plan["storage_tier"], KEYRING)
+        case Stage.CHECK:
+            parts = (plan["storage_tier"], KEYRING, *plan["tiers"])
+        case Stage.APPLY:
+            parts = (plan["storage_tier"], KEYRING, unit)
+        case Stage.COPY | Stage.COMMIT:
+            parts = (plan["source"], plan["target"])
+        case Stage.MARK:
+            parts = (*plan["stores"], RETENTION)
+        case Stage.SWEEP:
+            parts = (unit, RETENTION)
+        case Stage.COLLECT | Stage.MERGE | Stage.COMPRESS | Stage.FINISH:
+            parts = ()
+    return (LEDGER, *parts)
+
+
+def overlapping(hot: Identity, others: Iterable[tuple[str, Identity]]) -> list[str]:
+    """The names of those that lie in a database of HOT."""
+    return [name for name, other in others if _shares_database(hot, other)]
+
+
+def _shares_database(hot: Identity, other: Identity) -> bool:
+    databases = set(hot.place.removeprefix("database ").split(","))
+    within = other.model_copy(update={"place": hot.place})
+    return other.place.removeprefix("database ") in databases and same(hot, within)

@@ -1,0 +1,128 @@
+"""What a person confirmed is what is done: a worker whose servers are others than the sender saw refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from strata.model.backup_type import BackupType
+from strata.model.identity import KEYRING, Identities, Identity
+from strata.model.run import RunState
+from strata.model.tier import StorageTier, Tier
+from strata.planning.backup import new_run_id
+from strata.seal.keyring import FileKeyring
+from strata.wiring import Wiring
+from tasks.enqueue import enqueue_backup, enqueue_copy, enqueue_prune
+from tests.pipeline.conftest import Pipeline
+from tests.tunnel import tunnel_to
+from workers.local_stack.servers import RedisServer, start_redis
+
+
+@pytest.fixture(scope="module")
+def staging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that the workers do not work on."""
+    server = start_redis(tmp_path_factory.mktemp("staging"))
+    yield server
+    server.stop()
+
+
+def seen(pipeline: Pipeline, **settings: object) -> Identities:
+    """What a sender with these settings sees."""
+    here = Wiring(pipeline.wiring.settings.model_copy(update=settings))
+    return here.looks.reachable(here.clock, 20)
+
+
+def test_a_backup_of_another_hot_is_refused_by_name(pipeline: Pipeline, staging: RedisServer) -> None:
+    """The command of a person whose settings name staging ends with the code of the difference; nothing is made."""
+    pipeline.bot.hot.set("position:1", "x")
+    said = pipeline.strata("backup", "full", hot_url=staging.url)
+    assert said.returncode in {9, 14}, said.stderr
+    assert "HOT (Redis) of this worker is another" in said.stderr
+    assert pipeline.wiring.depots.nearest.metadata.history()[0] == []
+    (run,) = pipeline.wiring.ledger.runs(1)
+    assert (run.state, run.code) == (RunState.FAILED, "identity-mismatch")
+
+
+def test_a_backup_through_a_tunnel_goes_ahead(pipeline: Pipeline) -> None:
+    """Another name and port of the same servers is no difference."""
+    settings = pipeline.wiring.settings
+    assert settings.hot_url
+    assert settings.warm_url
+    pipeline.bot.hot.set("position:1", "x")
+    hot, warm = (url.get_secret_value() for url in (settings.hot_url, settings.warm_url))
+    with tunnel_to(urlsplit(hot).port or 0) as one, tunnel_to(urlsplit(warm).port or 0) as other:
+        said = pipeline.strata(
+            "backup",
+            "full",
+            hot_url=hot.replace(f":{urlsplit(hot).port}/", f":{one}/"),
+            warm_url=warm.replace(f":{urlsplit(warm).port}/", f":{other}/"),
+        )
+    assert said.returncode == 0, said.stderr
+
+
+@pytest.mark.parametrize("start", [enqueue_backup, enqueue_prune, enqueue_copy])
+def test_another_keyring_starts_nothing(pipeline: Pipeline, folder: Path, start: object) -> None:
+    """A sender whose keyring shares no key with the workers' is refused before anything is planned."""
+    other = FileKeyring.create(folder / "keyring.json", pipeline.wiring.clock.now())
+    confirmed = Identities(parts=(Identity(part=KEYRING, server=other.ids_by_purpose, words="the keys"),))
+    run_id = new_run_id("other", pipeline.wiring.clock.now())
+    if start is enqueue_backup:
+        enqueue_backup(pipeline.app, BackupType.FULL, run_id, confirmed=confirmed)
+    elif start is enqueue_copy:
+        enqueue_copy(pipeline.app, "x", run_id, StorageTier.CLOUD, confirmed=confirmed)
+    else:
+        stores = [Identity(part=tier, address=store.url) for tier, store in pipeline.wiring.stores.items()]
+        enqueue_prune(pipeline.app, run_id, confirmed=confirmed.with_parts(stores))
+    run = pipeline.wait(run_id, 30)
+    assert (run.state, run.code) == (RunState.REFUSED, "identity-mismatch")
+    assert re.search(r"the keyring of this worker is another .*\(.*wrap w-", run.reason)
+
+
+def test_a_prune_by_other_rules_or_of_unseen_stores_is_refused(pipeline: Pipeline) -> None:
+    """What the question showed came of the sender's rules and stores: a worker with others does nothing."""
+    everything = seen(pipeline)
+    for confirmed, part in (
+        (seen(pipeline, prune_grace_hours=1), "the retention"),
+        (Identities(parts=tuple(one for one in everything.parts if one.part not in set(StorageTier))), "LOCAL"),
+    ):
+        run_id = new_run_id("prune", pipeline.wiring.clock.now())
+        enqueue_prune(pipeline.app, run_id, confirmed=confirmed)
+        run = pipeline.wait(run_id, 30)
+        assert (run.state, run.code) == (RunState.REFUSED, "identity-mismatch")
+        assert part in run.reason
+    run_id = new_run_id("prune", pipeline.wiring.clock.now())
+    enqueue_prune(pipeline.app, run_id, confirmed=everything)
+    run = pipeline.wait(run_id, 30)
+    assert run.state is RunState.DONE, run.reason
+
+
+def test_what_a_sender_cannot_reach_is_not_compared(pipeline: Pipeline) -> None:
+    """A machine that has the broker alone sees the ledger, and its backups go ahead as the workers are set."""
+    pipeline.bot.hot.set("position:1", "x")
+    confirmed = seen(pipeline, hot_url=None, warm_url=None, cold_url=None, keyring_file=Path("/nowhere"))
+    assert confirmed.of(Tier.HOT) is None
+    assert confirmed.of(KEYRING) is None
+    assert confirmed.of("ledger") is not None
+    run_id = new_run_id("full", pipeline.wiring.clock.now())
+    enqueue_backup(pipeline.app, BackupType.FULL, run_id, confirmed=confirmed)
+    run = pipeline.wait(run_id)
+    assert run.state is RunState.DONE, run.reason
+
+
+@pytest.mark.parametrize("name", ["broker_url", "result_url"])
+def test_broker_or_ledger_in_a_database_of_hot_is_refused(pipeline: Pipeline, name: str) -> None:
+    """By run id and number, through a tunnel too: an exact restore would remove the ledger under itself."""
+    settings = pipeline.wiring.settings
+    assert settings.hot_url
+    hot = settings.hot_url.get_secret_value()
+    with tunnel_to(urlsplit(hot).port or 0) as port:
+        url = hot.replace(f":{urlsplit(hot).port}/", f":{port}/")
+        said = pipeline.strata("backup", "full", "--local", **{name: url})
+        assert said.returncode == 2, said.stderr
+        assert f"holds the {'broker' if name == 'broker_url' else 'ledger'}" in said.stderr
+        beside = pipeline.strata("backup", "full", "--local", **{name: url.removesuffix("/0") + "/9"})
+        assert beside.returncode == 0, beside.stderr

@@ -1,0 +1,85 @@
+"""Whether two processes mean the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from strata.errors import IdentityMismatch
+from strata.model.identity import KEYRING, NOTHING_SEEN, Identities, Identity
+from strata.model.run import Stage
+from strata.model.tier import StorageTier, Tier
+from strata.planning.identity import overlapping, refuse_difference, refuse_unseen, same, touched
+
+HOT = Identity(part=Tier.HOT, server={"run id": ("a",)}, place="database 0", address="one:1", words="Redis 7")
+
+
+def changed(**fields: object) -> Identity:
+    """HOT with other fields."""
+    return HOT.model_copy(update=fields)
+
+
+def test_what_the_server_says_counts_before_its_address() -> None:
+    """Another address is no difference, another server or place is."""
+    assert same(HOT, changed(address="two:2"))
+    assert not same(HOT, changed(server={"run id": ("b",)}))
+    assert not same(HOT, changed(place="database 1"))
+
+
+def test_all_that_both_say_must_agree() -> None:
+    """A fact that one side may not ask is left out; one that both have and that differs is enough."""
+    more = changed(server={"run id": ("a",), "started": ("now",)})
+    assert same(HOT, more)
+    assert not same(more, changed(server={"run id": ("a",), "started": ("then",)}))
+
+
+def test_where_nothing_is_said_the_address_counts() -> None:
+    """Servers that say nothing comparable are known by how they are reached."""
+    silent = changed(server={})
+    assert same(silent, HOT)
+    assert not same(silent, changed(address="two:2"))
+
+
+def test_keyrings_are_the_same_while_they_share_a_key_of_each_purpose() -> None:
+    """A rotated keyring is the same one, a part of it too; another's is not."""
+    old = Identity(part=KEYRING, server={"wrap": ("w-1",), "sign": ("s-1",)})
+    assert same(old, Identity(part=KEYRING, server={"wrap": ("w-1", "w-2"), "sign": ("s-1",)}))
+    assert same(old, Identity(part=KEYRING, server={"wrap": ("w-1",)}))
+    assert not same(old, Identity(part=KEYRING, server={"wrap": ("w-9",), "sign": ("s-1",)}))
+
+
+def test_a_difference_names_the_part_and_what_each_saw() -> None:
+    """The sentence has both sides; a part that nobody saw is not compared."""
+    refuse_difference(None, HOT)
+    with pytest.raises(IdentityMismatch) as caught:
+        refuse_difference(HOT, changed(server={"run id": ("b",)}, address="two:2"))
+    for word in ("HOT (Redis)", "Redis 7 at one:1, database 0 (run id a)", "Redis 7 at two:2, database 0 (run id b)"):
+        assert word in caught.value.sentence
+
+
+def test_a_store_that_the_sender_did_not_see_is_refused_by_name() -> None:
+    """Unless nobody saw anything: then nothing was confirmed."""
+    seen = Identities(parts=(Identity(part=StorageTier.LOCAL, address="file:///a"),))
+    refuse_unseen(NOTHING_SEEN, [StorageTier.CLOUD])
+    refuse_unseen(seen, [StorageTier.LOCAL])
+    with pytest.raises(IdentityMismatch, match="CLOUD"):
+        refuse_unseen(seen, [StorageTier.LOCAL, StorageTier.CLOUD])
+
+
+def test_a_database_of_hot_that_another_lies_in_is_found() -> None:
+    """By run id and number: another database of the same server is not shared, whatever the address says."""
+    hot = changed(place="database 0,3")
+    inside = Identity(part="the ledger", server={"run id": ("a",)}, place="database 3", address="tunnel:9")
+    beside = inside.model_copy(update={"place": "database 1"})
+    elsewhere = inside.model_copy(update={"server": {"run id": ("b",)}})
+    silent = Identity(part="the broker", place="database 3", address="one:1")
+    named = [("inside", inside), ("beside", beside), ("elsewhere", elsewhere), ("silent", silent)]
+    assert overlapping(hot, named) == ["inside", "silent"]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage_says_what_it_touches(stage: Stage) -> None:
+    """Whatever the stage, the ledger is among it, and tiers only where a restore writes."""
+    plan = {"storage_tier": "local", "source": "local", "target": "cloud", "stores": ["local"], "tiers": ["hot"]}
+    parts = touched(stage, "hot", plan)
+    assert "ledger" in parts
+    assert (Tier.HOT in parts) == (stage in {Stage.CHECK, Stage.APPLY, Stage.SWEEP})

@@ -1,0 +1,32 @@
+"""A TCP tunnel: the same server under another port, as an SSH forwarding or another name would show it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def tunnel_to(port: int) -> Iterator[int]:
+    """A port of 127.0.0.1 whose connections go to that port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_serve, args=(server, port), daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def _serve(server: socket.socket, port: int) -> None:
+    with suppress(OSError):
+        while True:
+            near, _ = server.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
