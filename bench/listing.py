@@ -154,6 +154,8 @@ def _manifest(
         recorded_at=made + timedelta(seconds=40),
         storage_tier=StorageTier.CLOUD,
         store_url="s3://listing/store",
+        store_id="5a" * 16,
+        installation="bench",
         key_id="w-0123456789ab",
         wrapped_key="A" * 80,
         fingerprint_key_id="f-0123456789ab",

@@ -13,6 +13,7 @@ StrataError
 │   ├── StoreUnavailable    it does not answer (a retry may help)
 │   ├── StoreFull           no room left
 │   ├── StoreNotMounted     the share of a store is not there
+│   ├── StoreForeign        a store belongs to another installation
 │   ├── ObjectNotFound      an object that must be there is not
 │   ├── ObjectExists        an object would have been overwritten
 │   ├── ObjectLocked        an object may not be removed yet
@@ -125,6 +126,12 @@ class StoreNotMounted(StorageError):
     """The folder of a store on a share is there, but not the share; nothing was read or written."""
 
     code = "store-not-mounted"
+
+
+class StoreForeign(StorageError):
+    """A store belongs to another installation, or nothing says whose it is; nothing was written."""
+
+    code = "store-foreign"
 
 
 class ObjectNotFound(StorageError):

@@ -11,6 +11,12 @@ from strata.storage.port import LockMode
 class StoreSettings(BaseSettings):
     """Where each storage tier is, who asks there, and what is asked of it."""
 
+    installation: str | None = Field(
+        None,
+        description="The name of this installation, which its stores belong to; a random one is made where not set.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+
     local_url: str | None = Field(None, description="The LOCAL store: file:///folder.")
     local_append_only: bool = Field(
         False, description="Whether LOCAL's files are made immutable, and removed only after their lock has ended."

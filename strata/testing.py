@@ -311,9 +311,11 @@ class FlakyStore(WrappedStore):
         number, self.operations = self.operations, self.operations + 1
         if number in self.fails and self.moment is Moment.BEFORE:
             raise self._error(f"{self.url} does not answer")
-        yield
-        if number in self.fails and self.moment is Moment.AFTER:
-            raise self._error(f"{self.url} did not answer in time")
+        try:
+            yield
+        finally:  # a refusal is an answer too
+            if number in self.fails and self.moment is Moment.AFTER:
+                raise self._error(f"{self.url} did not answer in time")
 
 
 class TornStore(WrappedStore):

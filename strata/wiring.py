@@ -17,9 +17,12 @@ from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
 from strata.catalog.ledger_identity import ledger_identity, redis_identity
+from strata.catalog.memory import NoMemory, StoreMemory
 from strata.catalog.memory_ledger import MemoryLedger
+from strata.catalog.owner import Owner
 from strata.catalog.redis_answers import refusing
 from strata.catalog.redis_ledger import RedisLedger
+from strata.catalog.redis_memory import RedisMemory
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
@@ -157,6 +160,16 @@ class Wiring(StoreWiring):
         return RedisLease(self._result_redis)
 
     @cached_property
+    def memory(self) -> StoreMemory:
+        """What all workers remember of the stores, beside the ledger."""
+        return RedisMemory(self._result_redis)
+
+    @cached_property
+    def local_memory(self) -> StoreMemory:
+        """The same for this process, which may have no ledger."""
+        return self.memory if self.ledger_answers else NoMemory()
+
+    @cached_property
     def copier(self) -> Copier:
         """Copies backups from store to store."""
         return Copier(self.depots, self.clock)
@@ -173,12 +186,13 @@ class Wiring(StoreWiring):
     @cached_property
     def manager(self) -> BackupManager:
         """The manager of runs that go through the workers."""
-        return self._manager(self.ledger, self.lease)
+        return self._manager(self.ledger, self.lease, self.memory)
 
     @cached_property
     def local_manager(self) -> BackupManager:
         """The manager of runs in this process: a ledger in memory, and the shared lease where it can be reached."""
-        return self._manager(MemoryLedger(), self.lease if self.ledger_answers else self._file_lease)
+        lease = self.lease if self.ledger_answers else self._file_lease
+        return self._manager(MemoryLedger(), lease, self.local_memory)
 
     @cached_property
     def restore_stores(self) -> RestoreStores:
@@ -260,7 +274,7 @@ class Wiring(StoreWiring):
         url = required(self.settings.result_url, "STRATA_RESULT_URL", "the run ledger and the lease are kept there")
         return redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
 
-    def _manager(self, ledger: Ledger, lease: Lease) -> BackupManager:
+    def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory) -> BackupManager:
         settings = self.settings
         configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         options = BackupOptions(
@@ -290,6 +304,7 @@ class Wiring(StoreWiring):
             options,
             self.restore_stores,
             self.looks,
+            Owner(self.stores, self.keyring, memory, settings.installation),
         )
 
     @cached_property

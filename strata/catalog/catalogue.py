@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.history import FailedRun, RunBook
-from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of
+from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of, is_manifest
 from strata.catalog.notes import Note, NoteBook, NoteKind
 from strata.catalog.row import row_of
 from strata.catalog.shelf import CatalogueStore, Shelf, read_shelf
@@ -157,7 +157,9 @@ class Catalogue:
     def held(self) -> dict[StorageTier, set[str]]:
         """The ids of which each store that answers holds a manifest, by its listing alone."""
         found, self.silent_stores = self._asked(
-            lambda tier: {backup_id_of(info.name) for info in self.stores[tier].list(MANIFESTS)}
+            lambda tier: {
+                backup_id_of(info.name) for info in self.stores[tier].list(MANIFESTS) if is_manifest(info.name)
+            }
         )
         return found
 

@@ -22,6 +22,7 @@ MANIFESTS: Final = "manifests/"
 MANIFEST: Final = SignedForm("manifest")
 LATEST: Final = "latest"
 
+_NAME: Final = re.compile(r"manifests/[A-Za-z0-9._-]+\.json")
 _GENERATION: Final = re.compile(rb'"generation":(\d{1,15})[,}]')
 
 
@@ -75,7 +76,7 @@ class BackupMetadataManager:
         """Every backup of the store, newest first, and the manifests that cannot be read."""
         good: list[BackupMetadata] = []
         bad: list[Unreadable] = []
-        for name in sorted((info.name for info in self._store.list(MANIFESTS)), reverse=True):
+        for name in sorted(self._names(), reverse=True):
             data = b""
             try:
                 data = self._store.get(name)
@@ -87,7 +88,7 @@ class BackupMetadataManager:
 
     def context(self) -> BackupContext:
         """The baselines: a summary of every readable backup. A manifest is read once by a process: it never changes."""
-        names = {info.name for info in self._store.list(MANIFESTS)}
+        names = self._names()
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
@@ -112,8 +113,11 @@ class BackupMetadataManager:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""
         if reference == LATEST:
             return latest(*self.history(), self._store.url, backup_type)
-        ids = [backup_id_of(info.name) for info in self._store.list(MANIFESTS)]
+        ids = [backup_id_of(name) for name in self._names()]
         return self.load(among(reference, ids, self._store.url))
+
+    def _names(self) -> set[str]:
+        return {info.name for info in self._store.list(MANIFESTS) if is_manifest(info.name)}
 
     def _summarise(self, name: str) -> None:
         with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
@@ -153,6 +157,11 @@ def parsed(name: str, data: bytes, signer: Signer) -> tuple[BackupMetadata, str]
 def backup_id_of(name: str) -> str:
     """The id of the backup whose manifest has that name."""
     return name.removeprefix(MANIFESTS).removesuffix(".json")
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a name is one that a manifest can have; anything else below `manifests/` is not ours, and no backup."""
+    return _NAME.fullmatch(name) is not None
 
 
 def generation_told(data: bytes) -> int:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from strata.catalog.cache import CatalogueCache
-from strata.catalog.metadata import MANIFESTS, generation_told, parsed
+from strata.catalog.metadata import MANIFESTS, generation_told, is_manifest, parsed
 from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note
 from strata.catalog.row import Entered, Kept, Row, Stamp, row_of
 from strata.catalog.signed import Signer
@@ -62,7 +62,7 @@ class Shelf:
 
 def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: CatalogueCache | None) -> Shelf:
     """Everything of one store; a StorageError where it does not answer."""
-    manifests = _listing(store, MANIFESTS)
+    manifests = {name: stamp for name, stamp in _listing(store, MANIFESTS).items() if is_manifest(name)}
     notes = {name: stamp for name, stamp in _listing(store, NOTES).items() if parse_name(name)}
     known = cache.load(store.url) if cache else Kept({}, {}, {})
     shelf = Shelf(tier, store, sizes=dict(known.sizes))

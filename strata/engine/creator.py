@@ -182,6 +182,8 @@ class BackupCreator:
             recorded_at=self._clock.now(),
             storage_tier=plan.storage_tier,
             store_url=plan.store_url,
+            store_id=plan.store_id,
+            installation=plan.installation,
             key_id=plan.key_id,
             wrapped_key=plan.wrapped_key,
             fingerprint_key_id=plan.fingerprint_key_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 
 from strata.catalog.history import FailedRun, RunBook
@@ -20,11 +21,18 @@ from strata.storage.port import ObjectStore
 class FailureLog:
     """The failed runs, kept in the nearest store: the one that answers most surely."""
 
-    def __init__(self, store: ObjectStore, keyring: Keyring, clock: Clock) -> None:
-        self._book, self._keyring, self._clock = RunBook(store, keyring), keyring, clock
+    def __init__(
+        self, store: ObjectStore, keyring: Keyring, clock: Clock, owned: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._book, self._keyring, self._clock, self._owned = RunBook(store, keyring), keyring, clock, owned
 
     def keep(self, run: Run) -> None:
-        """Write a run down. Where the store or the keyring is what failed, the ledger alone knows of it."""
+        """Write a run down. Where the store or the keyring is what failed, the ledger alone knows of it.
+
+        Nothing is written into a store that belongs to another keyring or installation.
+        """
+        if not self._owned():
+            return
         with suppress(StorageError, KeyringError, ValueError):  # an id that cannot name anything was refused for that
             key = self._keyring.new_data_key()
             plan = BackupPlan.model_validate_json(run.plan) if run.plan and run.kind is RunKind.BACKUP else None

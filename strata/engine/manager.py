@@ -12,6 +12,7 @@ from typing import Final
 
 from strata.catalog.lease import Lease
 from strata.catalog.ledger import Ledger
+from strata.catalog.owner import Owner
 from strata.clock import Clock
 from strata.engine.admission import known_run, who
 from strata.engine.baseline import BaselineBuilder
@@ -68,13 +69,16 @@ class BackupManager:
         options: BackupOptions,
         restore_stores: RestoreStores | None = None,
         looks: Looks | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.runner, self.depots, self.clock = runner, depots, clock
         self.restore_stores = restore_stores or RestoreStores(depots, {})
         self.looks = looks or Looks({})
-        self.planner = BackupPlanner(depots, keyring, clock, options)
+        self.owner = owner or Owner({depot.tier: depot.store for depot in depots}, keyring)
+        self.planner = BackupPlanner(depots, keyring, clock, options, self.owner)
         self._collector, self._copier = collector, Copier(depots, clock)
-        self._failures = FailureLog(depots.nearest.store, keyring, clock)
+        nearest = depots.nearest
+        self._failures = FailureLog(nearest.store, keyring, clock, partial(self.owner.owns, nearest.tier))
         self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
@@ -120,6 +124,7 @@ class BackupManager:
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
             plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.storage_tier)
+            plan = self.owner.settle(plan)
         except StrataError as error:
             if again(error):
                 if fence is not None:
@@ -307,6 +312,8 @@ class BackupManager:
             return self._copy_plan_of(known)
         try:
             self.looks.compare(run_id, confirmed, LEDGER, KEYRING, target, *([source] if source else []))
+            self.depots.of(target)
+            self.owner.claim(target, self.owner.foresee(target, self.clock.now()))
             self._copier.announce(backup_id, target, source)
             plan = self._copier.plan(run_id, backup_id, target, source).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.source)
@@ -396,7 +403,8 @@ class BackupManager:
     def _recorder(self, plan: BackupPlan) -> Recorder:
         run_id = plan.backup_id
         chunks = partial(self._chunks, plan)
-        return Recorder(plan, self.depot(plan), self._creator(plan), self._merged(run_id), self._stored(run_id), chunks)
+        creator = self._creator(plan)
+        return Recorder(plan, self.depot(plan), creator, self.owner, self._merged(run_id), self._stored(run_id), chunks)
 
     def _commit(self, run_id: str, attempt: Attempt) -> Recorded:
         plan = self.plan(run_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from strata.catalog.owner import Owner
 from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Pause
@@ -42,8 +43,8 @@ class BackupOptions:
 class BackupPlanner:
     """Makes plans."""
 
-    def __init__(self, depots: Depots, keyring: Keyring, clock: Clock, options: BackupOptions) -> None:
-        self._depots, self._keyring = depots, keyring
+    def __init__(self, depots: Depots, keyring: Keyring, clock: Clock, options: BackupOptions, owner: Owner) -> None:
+        self._depots, self._keyring, self._owner = depots, keyring, owner
         self._clock, self._options = clock, options
 
     def decide(
@@ -55,6 +56,7 @@ class BackupPlanner:
         """
         placement = self._options.place(backup_type)
         depot = self._depots.of(placement.primary)
+        identity = self._owner.foresee(depot.tier, self._clock.now())
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
         secret, context = self._keyring.fingerprint_key(), depot.metadata.context()
@@ -82,6 +84,8 @@ class BackupPlanner:
             tiers=planned.tiers,
             storage_tier=depot.tier,
             store_url=depot.store.url,
+            store_id=identity.store_id,
+            installation=identity.installation,
             copies=placement.copies,
             key_id=key.key_id,
             wrapped_key=base64.b64encode(key.wrapped).decode(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from strata.catalog.owner import Owner
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot
 from strata.engine.runner import Attempt
@@ -25,6 +26,7 @@ class Recorder:
     plan: BackupPlan
     depot: Depot
     creator: BackupCreator
+    owner: Owner
     merged: Merged
     stored: Sequence[Stored]
     chunks: Callable[[], KnownChunks | None]
@@ -50,7 +52,8 @@ class Recorder:
             locker.lock_layers(self.plan.backup_type, self.plan.created_at, needed)
         stacked = {ref.layer_id for tier in self.merged.tiers for ref in tier.stack} | {ref.layer_id for ref in written}
         borrowed = [ref for ref in self._inherited() if ref.layer_id not in stacked]
-        manifest = self.creator.manifest(self.plan, collected, self.merged, written, borrowed, seconds)
+        plan = self._still_owned()
+        manifest = self.creator.manifest(plan, collected, self.merged, written, borrowed, seconds)
         self._see_inherited()
         attempt.check()
         try:
@@ -62,6 +65,11 @@ class Recorder:
                 StorageError
             ):  # the backup is there, and its layers are locked; `strata status` tells the rest
                 locker.lock_manifest(manifest)
+
+    def _still_owned(self) -> BackupPlan:
+        """The plan, with the identity that the store has now: where two claimed it at once, one's was not kept."""
+        identity = self.owner.require(self.plan.storage_tier, self.plan.installation)
+        return self.plan.model_copy(update={"store_id": identity.store_id})
 
     def _see_inherited(self) -> None:
         """Everything taken over is there at this moment too: whatever became of it since it was proved, is told."""

@@ -85,6 +85,10 @@ class BackupMetadata(Document):
     recorded_at: datetime
     storage_tier: StorageTier
     store_url: str
+    store_id: str
+    """The store that it was made in; a copy elsewhere says the same."""
+    installation: str
+    """The installation that made it."""
     key_id: str
     wrapped_key: str
     fingerprint_key_id: str

@@ -41,6 +41,9 @@ class BackupPlan(Document):
     tiers: tuple[TierPlan, ...]
     storage_tier: StorageTier
     store_url: str
+    store_id: str
+    """The identity of that store, or the one that it gets when the run begins."""
+    installation: str
     copies: tuple[StorageTier, ...] = ()
     """The stores that get a copy once it is recorded."""
     key_id: str

@@ -14,6 +14,7 @@ from strata.errors import LeaseHeld, StoreUnavailable, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.run import RunState
 from strata.seal.keyring import FileKeyring
+from strata.storage.port import ObjectStore
 from strata.testing import FlakyStore, SettableClock
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
@@ -87,7 +88,15 @@ def test_a_plan_that_could_not_be_made_is_told(folder: Path) -> None:
 def test_a_store_that_fails_hides_no_reason(folder: Path) -> None:
     """Where the store is what failed, the run ends with its own reason all the same."""
     sources = tiers_of(3)
-    bench = Workbench(folder, sources, wrap_store=lambda store: FlakyStore(store, range(1, 10_000)))
+    flaky: list[FlakyStore] = []
+
+    def wrap(store: ObjectStore) -> ObjectStore:
+        flaky.append(FlakyStore(store, ()))
+        return flaky[0]
+
+    bench = Workbench(folder, sources, wrap_store=wrap)
+    bench.manager.start(BackupType.FULL, RUN)
+    flaky[0].fails = frozenset(range(10_000))
     with pytest.raises(StoreUnavailable):
         bench.backup()
     run = bench.ledger.run(RUN)

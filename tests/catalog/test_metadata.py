@@ -55,6 +55,8 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
         "recorded_at": NOW + timedelta(seconds=9),
         "storage_tier": StorageTier.LOCAL,
         "store_url": "file:///var/lib/strata",
+        "store_id": "5a" * 16,
+        "installation": "tests",
         "key_id": "w-0123456789ab",
         "wrapped_key": "AAAA",
         "fingerprint_key_id": "f-0123456789ab",

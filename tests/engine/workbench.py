@@ -11,6 +11,7 @@ from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease
 from strata.catalog.ledger import Ledger
 from strata.catalog.memory_ledger import MemoryLedger
+from strata.catalog.owner import Owner
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.creator import BackupCreator
@@ -65,6 +66,7 @@ class Workbench:
     clock: Clock = field(default_factory=SettableClock)
     segment_bytes: int = 1 << 20
     zstd_level: int = 1
+    installation: str | None = None
 
     def __post_init__(self) -> None:
         keys = self.folder / "keyring.json"
@@ -85,6 +87,7 @@ class Workbench:
         depots = {StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network}
         self.catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
         self.depots = Depots(depots, self.catalogue)
+        self.owner = Owner(self.catalogue.stores, self.keyring, named=self.installation)
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
@@ -100,6 +103,7 @@ class Workbench:
                 meeting_seconds=_MEETING_SECONDS,
             ),
             looks=Looks({tier: source.identity for tier, source in self.sources.items()}),
+            owner=self.owner,
         )
 
     def backup(

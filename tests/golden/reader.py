@@ -83,6 +83,8 @@ _BODY: Final = {
     "recorded_at": str,
     "storage_tier": str,
     "store_url": str,
+    "store_id": str,
+    "installation": str,
     "key_id": str,
     "wrapped_key": str,
     "fingerprint_key_id": str,
@@ -145,6 +147,7 @@ _RUN: Final = {
     "backup_type": (str, type(None)),
     "details": str,
 }
+_STORE: Final = {"format": int, "store_id": str, "installation": str, "created_at": str, "formerly": list}
 _PRIME: Final = 0x9E3779B185EBCA87
 _MASK: Final = (1 << 64) - 1
 
@@ -275,6 +278,15 @@ class Reader:
             held = {tier["tier"] for tier in manifest["tiers"] if tier["stack"]}
             _need(set(details) == held, "its details are not of its tiers")
             return details
+
+    def identity(self) -> Document:
+        """Whose the store is, its signature checked [8]."""
+        with _naming("store.json"):
+            identity = self._signed(self._read("store.json"), "identity")
+            _check_members(identity, _STORE)
+            _need(identity["format"] == 0, "its format is not known")
+            _need(re.fullmatch(r"[0-9a-f]{32}", identity["store_id"]), "its id is not of 32 hex digits")
+        return identity
 
     def note(self, name: str) -> Document:
         """A note, its signature checked, where its members give its name [8]."""

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from strata.catalog.canonical import canonical
 from strata.catalog.history import RunBook
+from strata.catalog.identity import IdentityBook
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.notes import NoteBook
 from strata.content.chunks import index_places, places_checksum
@@ -307,6 +308,20 @@ def expected() -> dict[str, list[Listed]]:
     """What the servers held when each golden backup was made."""
     states: dict[str, list[Listed]] = json.loads((V0 / EXPECTED).read_text())
     return states
+
+
+def test_both_readers_see_whose_the_store_is(both: Both) -> None:
+    """The identity is the same document to both, and every manifest names it."""
+    found = IdentityBook(both.wiring.stores[StorageTier.LOCAL], FileKeyring.load(both.keyring)).read()
+    said = both.reader.identity()
+    assert found
+    assert found.model_dump(mode="json") == {**said, "created_at": found.model_dump(mode="json")["created_at"]}
+    for backup_id in BACKUPS:
+        manifest = both.reader.manifest(backup_id)
+        assert (manifest["store_id"], manifest["installation"]) == (said["store_id"], said["installation"])
+    (both.store / "store.json").write_bytes((both.store / "store.json").read_bytes().replace(b"store_id", b"store_ie"))
+    with pytest.raises(Refused, match=r"^store\.json"):
+        both.reader.identity()
 
 
 def test_the_second_reader_imports_nothing_of_strata() -> None:

@@ -1,0 +1,27 @@
+"""What is remembered of the stores outside them, beside the ledger."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class StoreMemory(Protocol):
+    """What an installation remembers of itself and of its stores."""
+
+    def installation(self) -> str | None:
+        """The id of this installation, or None where none is known yet."""
+        ...
+
+    def name(self, installation: str) -> str | None:
+        """Remember the id of this installation, once; the one that is remembered, if anything is."""
+        ...
+
+
+class NoMemory:
+    """Implements StoreMemory where there is no ledger: the stores alone say whose they are."""
+
+    def installation(self) -> str | None:
+        return None
+
+    def name(self, installation: str) -> str | None:  # noqa: ARG002
+        return None

@@ -1,0 +1,134 @@
+"""Owner: which installation this is, and whether a store is its own; asked before anything is written.
+
+A store belongs to one installation. The installation is the one that STRATA_INSTALLATION names, or else that of the
+ledger, or else that of the stores that answer, where they agree. Reading needs none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Protocol
+
+from strata.catalog.identity import IdentityBook
+from strata.catalog.memory import NoMemory, StoreMemory
+from strata.catalog.metadata import MANIFESTS, is_manifest
+from strata.catalog.signed import Signer
+from strata.errors import StrataError
+from strata.model.manifest import FORMAT_VERSION
+from strata.model.plan import BackupPlan
+from strata.model.store import StoreIdentity, new_installation, new_store_id
+from strata.model.tier import StorageTier
+from strata.planning.ownership import agreed, refuse_foreign, refuse_nameless
+
+
+class OwnedStore(Protocol):
+    """The verbs of a store that its owner needs."""
+
+    @property
+    def url(self) -> str: ...
+
+    def put(self, name: str, parts: Any) -> None: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def list(self, prefix: str) -> Any: ...
+
+
+class Owner:
+    """Says of stores whose they are; `named` is the installation that the settings name."""
+
+    def __init__(
+        self,
+        stores: Mapping[StorageTier, OwnedStore],
+        signer: Signer,
+        memory: StoreMemory | None = None,
+        named: str | None = None,
+    ) -> None:
+        self._stores, self._signer = stores, signer
+        self._memory, self._named = memory or NoMemory(), named
+
+    def identity(self, tier: StorageTier) -> StoreIdentity | None:
+        """What a store says of itself; KeyringError or IntegrityError where that cannot be trusted."""
+        return IdentityBook(self._stores[tier], self._signer).read()
+
+    def installation(self) -> str | None:
+        """The installation that this is; None where nothing tells yet, StoreForeign where the stores disagree."""
+        return self._told() or agreed(self._answered(self._stores))
+
+    def check(self, tier: StorageTier) -> tuple[StoreIdentity | None, str]:
+        """A store's identity, if it has one, and the installation that may write into it: this one.
+
+        StoreForeign where it is not this installation's, KeyringError where it is another keyring's.
+        """
+        found, url = self.identity(tier), self._stores[tier].url
+        if found is None and any(is_manifest(info.name) for info in self._stores[tier].list(MANIFESTS)):
+            refuse_nameless(tier, url)
+        installation = self._told()
+        if installation is None:
+            others = self._answered(other for other in self._stores if other is not tier)
+            installation = agreed(others | ({tier: found} if found else {})) or new_installation()
+        if found:
+            refuse_foreign(tier, url, found, installation)
+        return found, installation
+
+    def foresee(self, tier: StorageTier, now: datetime) -> StoreIdentity:
+        """The identity of a store that is about to be written into, or the one that it would get; writes nothing."""
+        found, installation = self.check(tier)
+        return found or StoreIdentity(
+            format=FORMAT_VERSION, store_id=new_store_id(), installation=installation, created_at=now
+        )
+
+    def claim(self, tier: StorageTier, foreseen: StoreIdentity) -> StoreIdentity:
+        """The identity that the store has from now on: of several writers that claim it at once, one's."""
+        told = self._named or self._memory.name(foreseen.installation)
+        wanted = foreseen.model_copy(update={"installation": told or foreseen.installation})
+        found = self.identity(tier) or IdentityBook(self._stores[tier], self._signer).write(wanted)
+        if told:
+            refuse_foreign(tier, self._stores[tier].url, found, told)
+        return found
+
+    def settle(self, plan: BackupPlan) -> BackupPlan:
+        """The plan of a backup, once its store says whose it is."""
+        foreseen = StoreIdentity(
+            format=FORMAT_VERSION,
+            store_id=plan.store_id,
+            installation=plan.installation,
+            created_at=plan.created_at,
+        )
+        identity = self.claim(plan.storage_tier, foreseen)
+        return plan.model_copy(update={"store_id": identity.store_id, "installation": identity.installation})
+
+    def require(self, tier: StorageTier, installation: str) -> StoreIdentity:
+        """The identity of a store that was claimed; StoreForeign where it is another installation's by now."""
+        found = self.identity(tier)
+        if found is None:
+            refuse_nameless(tier, self._stores[tier].url)
+        refuse_foreign(tier, self._stores[tier].url, found, installation)
+        return found
+
+    def owns(self, tier: StorageTier) -> bool:
+        """Whether a note may be left in the store: it is this installation's, or nobody's yet."""
+        try:
+            self.check(tier)
+        except StrataError:
+            return False
+        return True
+
+    def _told(self) -> str | None:
+        return self._named or self._memory.installation()
+
+    def _answered(self, tiers: Iterable[StorageTier]) -> dict[StorageTier, StoreIdentity]:
+        """The identities of the stores that answer and can be trusted, all asked at once."""
+
+        def read(tier: StorageTier) -> StoreIdentity | None:
+            try:
+                return self.identity(tier)
+            except StrataError:  # it is refused, or named, where it is that store's turn
+                return None
+
+        asked = list(tiers)
+        with ThreadPoolExecutor(len(asked) or 1, thread_name_prefix="owners") as pool:
+            found = dict(zip(asked, pool.map(read, asked), strict=True))
+        return {tier: identity for tier, identity in found.items() if identity}

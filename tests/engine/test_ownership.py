@@ -1,0 +1,78 @@
+"""Runs and the owners of stores: what is refused, and that a refusal leaves the store as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strata.catalog.owner import Owner
+from strata.engine.local import backup_here, copy_here
+from strata.errors import KeyringError, StoreForeign
+from strata.model.backup_type import BackupType
+from strata.model.run import RunState
+from strata.model.store import STORE_DOCUMENT
+from strata.model.tier import StorageTier
+from strata.seal.keyring import FileKeyring
+from tests.engine.workbench import RUN, Workbench, tiers_of
+
+SECOND = "20250102-040405-full-601d01"
+
+
+@pytest.fixture
+def bench(folder: Path) -> Workbench:
+    """A workbench with a few records in every tier."""
+    return Workbench(folder, tiers_of(3))
+
+
+def test_a_backup_names_its_store_and_its_installation(bench: Workbench) -> None:
+    """The manifest says where it was made and by whom, and a copy says the same."""
+    made = bench.backup()
+    identity = bench.owner.identity(StorageTier.LOCAL)
+    assert identity
+    assert (made.store_id, made.installation) == (identity.store_id, identity.installation)
+    copy_here(bench.manager, RUN, "copy-1", StorageTier.NETWORK)
+    copied = bench.network.metadata.load(RUN)
+    assert copied == made
+    target = bench.owner.identity(StorageTier.NETWORK)
+    assert target
+    assert target.store_id != identity.store_id
+    assert target.installation == identity.installation
+
+
+def test_another_keyring_writes_nothing_into_the_store(bench: Workbench) -> None:
+    """Neither a backup, nor the record of its refusal: the store has not one object more."""
+    bench.backup()
+    before = bench.stored()
+    (bench.folder / "keyring.json").unlink()
+    FileKeyring.create(bench.folder / "keyring.json", bench.clock.now())
+    other = Workbench(bench.folder, tiers_of(3))
+    with pytest.raises(KeyringError, match="belongs to another keyring"):
+        other.backup(SECOND)
+    run = other.ledger.run(SECOND)
+    assert run
+    assert (run.state, run.code) == (RunState.REFUSED, "keyring")
+    assert bench.stored() == before
+
+
+def test_another_installation_writes_nothing_into_the_store(bench: Workbench) -> None:
+    """A second deployment with a copy of the keyring is refused at the plan, for backups and copies."""
+    bench.backup()
+    before = bench.stored()
+    other = Workbench(bench.folder, tiers_of(3), installation="second")
+    with pytest.raises(StoreForeign, match="this one is second"):
+        backup_here(other.manager, BackupType.FULL, SECOND)
+    with pytest.raises(StoreForeign):
+        copy_here(other.manager, RUN, "copy-1", StorageTier.LOCAL)
+    assert bench.stored() == before
+
+
+def test_a_store_that_changed_hands_during_a_run_gets_no_backup(bench: Workbench) -> None:
+    """What is claimed at the plan is looked at again before the manifest is written."""
+    plan = bench.manager.start(BackupType.FULL, RUN)
+    bench.files.delete(STORE_DOCUMENT)
+    other = Owner({StorageTier.LOCAL: bench.files}, bench.keyring, named="second")
+    other.claim(StorageTier.LOCAL, other.foresee(StorageTier.LOCAL, bench.clock.now()))
+    with pytest.raises(StoreForeign):
+        bench.backup(plan.backup_id)
+    assert not bench.stored("manifests/")
