@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from strata.errors import BrokerUnavailable
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.identity import NOTHING_SEEN, Identities
+from strata.model.structure import Structure
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 
@@ -56,12 +57,14 @@ def enqueue_backup(
     *,
     fresh: bool = False,
     confirmed: Identities = NOTHING_SEEN,
+    structure: Structure = Structure.REBUILT,
 ) -> None:
     """Ask for a backup of this type under this id; BrokerUnavailable within about five seconds.
 
     `fresh` builds on nothing that is there. `override` is state to be backed up in place of the live tiers: a mapping,
     or the path of a document. It is left in `spool` (the one that the settings name, where none is given); what is
     wrong with it is raised, and nothing is sent. `confirmed` is what the sender saw: a worker that differs refuses.
+    `structure` says whether the statements in it that create tables are kept, to be executed by a restore.
     """
     arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh, **_seen(confirmed)}
     lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
@@ -74,7 +77,7 @@ def enqueue_backup(
     from strata.wiring import Wiring
 
     staging = spool or Wiring(load_settings()).spool
-    name = hand_over(staging, checked_run_id(run_id), override, datetime.now(UTC))
+    name = hand_over(staging, checked_run_id(run_id), override, datetime.now(UTC), structure)
     try:
         _send(app, START_BACKUP, run_id, {**arguments, "override": name}, lane)
     except BrokerUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,21 @@ import click
 from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
 from strata.errors import BrokerUnavailable, KeyringError, StrataError
 from strata.model.backup_type import BackupType
+from strata.model.structure import Structure
 from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.manager import BackupManager
     from strata.settings import Settings
     from strata.wiring import Wiring
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A document that is backed up in place of the tiers, and what is taken of the structure that it describes."""
+
+    document: str
+    structure: Structure
 
 
 @click.command("backup")
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only show what it would do, and why.")
 @click.option("--fresh", is_flag=True, help="Build on nothing that is there: write a fresh base.")
 @click.option("--from-json", metavar="FILE", help="Back up the state in this document, not the tiers'; - is stdin.")
+@click.option("--trust-structure", is_flag=True, help="Let a restore run the statements in the document. See above.")
 @common_options
 def backup_command(
     output: Output,
@@ -38,12 +49,17 @@ def backup_command(
     local: bool,
     dry_run: bool,
     fresh: bool,
+    trust_structure: bool,
 ) -> None:
     """Back up all configured tiers together.
 
     TYPE is `full` (everything is read; only what the store does not hold is written), `incremental` (what changed
     since the last backup), `differential` (since the last full one), `snapshot` or `emergency` (the keys that matter
     most, STRATA_PATTERNS; an emergency waits for nothing and goes on without a tier that is down).
+
+    A document is data: of the tables that it describes, columns, types and keys are taken. --trust-structure takes the
+    statements that create them too, and a restore into an empty database executes these: only for a document that
+    nobody else could have written.
     """
     from strata.planning.backup import new_run_id
     from strata.settings import load_settings
@@ -54,12 +70,17 @@ def backup_command(
     run_id = new_run_id(kind, datetime.now(UTC))
     if dry_run and from_json is not None:
         raise click.UsageError("--dry-run does not read documents: leave out --from-json.")
+    if trust_structure and from_json is None:
+        raise click.UsageError("--trust-structure is for a document: it needs --from-json.")
+    handed = (
+        None if from_json is None else Handed(from_json, Structure.TRUSTED if trust_structure else Structure.REBUILT)
+    )
     if dry_run:
         _plan(output, settings, kind, run_id, fresh=fresh)
     elif local:
-        _here(output, settings, kind, run_id, from_json, fresh=fresh)
+        _here(output, settings, kind, run_id, handed, fresh=fresh)
     else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, from_json, wait=wait, fresh=fresh)
+        _through_workers(output, settings, kind, run_id, timeout if wait else None, handed, wait=wait, fresh=fresh)
 
 
 def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
@@ -70,7 +91,7 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
 
 
 def _here(
-    output: Output, settings: Settings, kind: BackupType, run_id: str, from_json: str | None, *, fresh: bool
+    output: Output, settings: Settings, kind: BackupType, run_id: str, handed: Handed | None, *, fresh: bool
 ) -> None:
     from strata.cli.summary import show_made
     from strata.cli.watching import here
@@ -81,8 +102,8 @@ def _here(
     wiring = Wiring(settings)
     manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
-    if from_json is not None:
-        name = hand_over(wiring.spool, run_id, from_json, datetime.now(UTC))
+    if handed is not None:
+        name = hand_over(wiring.spool, run_id, handed.document, datetime.now(UTC), handed.structure)
     try:
         made = here(
             output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
@@ -116,7 +137,7 @@ def _through_workers(
     kind: BackupType,
     run_id: str,
     timeout: float | None,
-    from_json: str | None,
+    handed: Handed | None,
     *,
     wait: bool,
     fresh: bool,
@@ -128,10 +149,12 @@ def _through_workers(
 
     app, wiring = sender(settings), Wiring(settings)
     check_followable(wiring, run_id)
-    handed = None if from_json is None else wiring.spool
-    without = () if from_json is None else tuple(Tier)
-    seen = wiring.looks.reachable(wiring.clock, without=without)
-    enqueue_backup(app, kind, run_id, from_json, handed, fresh=fresh, confirmed=seen)
+    seen = wiring.looks.reachable(wiring.clock, without=tuple(Tier) if handed else ())
+    if handed is None:
+        enqueue_backup(app, kind, run_id, fresh=fresh, confirmed=seen)
+    else:
+        document, structure = handed.document, handed.structure
+        enqueue_backup(app, kind, run_id, document, wiring.spool, fresh=fresh, confirmed=seen, structure=structure)
     if not wait:
         tell_sent(output, run_id)
         return

@@ -18,16 +18,18 @@ from typing import Any, Final
 import pyarrow as pa
 
 from strata.content.blocks import BLOCK_BYTES, decode_block, encode_block
-from strata.content.document import EPOCH, Row
+from strata.content.document import EPOCH, Row, TierHead
 from strata.content.document_reader import DocumentReader
 from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.errors import IntegrityError, SettingError
 from strata.model.layer import ObjectKind
 from strata.model.plan import BackupPlan
 from strata.model.record import MOMENT, SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
+from strata.model.structure import Structure
 from strata.model.tier import Tier
 from strata.seal.frame import Compression
 from strata.sources.handed import HandedSource
+from strata.sources.postgres_handed import rebuilt, trusted
 
 State = str | Path | Mapping[str, Any]
 """What can be handed over: the path of a document (`-` is standard input), or a mapping that would be one as JSON."""
@@ -39,10 +41,11 @@ _READ_BYTES: Final = 1 << 20
 _ROW_COST: Final = 64
 
 
-def hand_over(spool: Spool, run_id: str, state: State, now: datetime) -> str:
+def hand_over(spool: Spool, run_id: str, state: State, now: datetime, structure: Structure = Structure.REBUILT) -> str:
     """Leave the state in the spool for a run; the name that the run is started with.
 
-    SettingError where the document is none; nothing is left then. Handed over twice, it is there twice.
+    SettingError where the document is none; nothing is left then. Handed over twice, it is there twice. What describes
+    tables is rebuilt from checked fields, or taken with its statements where the structure is trusted.
     """
     name = f"{run_id}/handed-{secrets.token_hex(4)}"
     reader = DocumentReader(_parts(state), "the state" if isinstance(state, Mapping) else _shown(state))
@@ -50,7 +53,10 @@ def hand_over(spool: Spool, run_id: str, state: State, now: datetime) -> str:
         blocks = _Blocks(writer)
         for found in reader.records():
             blocks.add(found)
-        heads = {tier.value: {"source": head.source, "cut": head.cut} for tier, head in reader.tiers.items()}
+        heads = {
+            tier.value: {"source": _source(tier, head, structure), "cut": head.cut}
+            for tier, head in reader.tiers.items()
+        }
         blocks.finish({"handed_at": now.isoformat(timespec="milliseconds"), "origin": reader.origin, "tiers": heads})
         writer.commit()
     return name
@@ -72,6 +78,17 @@ def reading_document(plan: BackupPlan, name: str) -> BackupPlan:
 def handed_source(spool: Spool, run_id: str, name: str, tier: Tier) -> HandedSource:
     """What a tier is read from, where the run was handed a document."""
     return HandedSource(tier, lambda: SpooledDocument(spool, run_id, name))
+
+
+def _source(tier: Tier, head: TierHead, structure: Structure) -> dict[str, Any]:
+    """What describes a tier's source, with nothing in it that a restore would execute unasked."""
+    if tier is not Tier.WARM:
+        return head.source
+    match structure:
+        case Structure.REBUILT:
+            return rebuilt(head.source)
+        case Structure.TRUSTED:
+            return trusted(head.source)
 
 
 class SpooledDocument:

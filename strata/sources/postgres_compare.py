@@ -77,7 +77,8 @@ def _differences(table: Table, found: catalog.Found | None) -> list[str]:
     """What stands in the way of this table's rows, as sentences that name its columns."""
     if found is None:
         part = f"{table.name} is missing here, and being a part of {table.partition_of} it cannot be created alone"
-        return [part] if table.partition_of else []
+        unknown = f"{table.name} is missing here, and the backup does not know enough of it to create it"
+        return [part] if table.partition_of else [] if table.ddl else [unknown]
     if found.kind != "r":
         return [f"{table.name} is {_KINDS.get(found.kind, 'not a table')} here"]
     kept = {column.name: column.kind for column in table.columns}

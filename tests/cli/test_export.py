@@ -6,6 +6,7 @@ import json
 import stat
 from pathlib import Path
 
+import psycopg
 import pyarrow.parquet as pq
 import pytest
 import redis
@@ -155,3 +156,38 @@ def test_state_is_taken_out_of_the_spool_where_the_run_is_refused(strata: Comman
     finally:
         lease.release(fence)
     assert [path for path in (configured / "spool").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(("trust", "planted"), [((), 0), (("--trust-structure",), 1)])
+def test_a_statement_in_a_document_is_executed_only_where_the_option_says_so(
+    strata: Command,
+    configured: Path,
+    warm_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    trust: tuple[str, ...],
+    planted: int,
+) -> None:
+    """A document that plants a table is backed up and restored; the table is there with --trust-structure alone."""
+    monkeypatch.setenv("STRATA_WARM_URL", warm_url)
+    monkeypatch.setenv("STRATA_WARM_TABLES", "*")
+    with psycopg.connect(warm_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)")
+        assert strata("backup", "full", "--local").code == 0
+        document = strata("export", "latest", "--format", "json", "--tier", "warm").document
+        document["tiers"]["warm"]["source"]["tables"][0]["ddl_links"] = ["CREATE TABLE public.planted (id int)"]
+        (configured / "state.json").write_text(json.dumps(document))
+        connection.execute("DROP TABLE t")
+        said = strata("backup", "full", "--local", "--from-json", "state.json", "--json", *trust)
+        assert said.code == 0, said.err
+        said = strata("restore", said.document["backup_id"], "--local", "--yes")
+        assert said.code == 0, said.err
+        assert connection.execute("SELECT id FROM t").fetchall() == [(7,)]
+        count = connection.execute("SELECT count(*) FROM pg_class WHERE relname = 'planted'").fetchone()
+        assert count == (planted,)
+
+
+def test_the_option_needs_a_document(strata: Command, configured: Path) -> None:
+    """--trust-structure without --from-json is refused in one sentence."""
+    said = strata("backup", "full", "--local", "--trust-structure")
+    assert said.code == 2
+    assert "it needs --from-json" in said.err
