@@ -20,14 +20,14 @@ from typing import Any, Final, NamedTuple
 from blake3 import blake3
 
 from strata.catalog.notes import Note, NoteKind
-from strata.catalog.row import Entered, Kept, Row, Stamp
+from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp
 from strata.catalog.signed import Signer
 from strata.errors import KeyringError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.tier import Tier
 
-_VERSION: Final = 1
+_VERSION: Final = 3
 _DOMAIN: Final = b"strata cache v0\n"
 _BUSY_SECONDS: Final = 1.0
 _BROKEN: Final = (sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -39,11 +39,11 @@ _NOT_NOW: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CA
 _SCHEMA: Final = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE store (url TEXT NOT NULL);
-CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL);
+CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes INTEGER, begun TEXT);
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
     created_at TEXT, recorded_at TEXT, parent TEXT, tiers TEXT, records INTEGER, logical INTEGER, added INTEGER,
-    stacked INTEGER, store_url TEXT, layers BLOB
+    stacked INTEGER, store_url TEXT, layers BLOB, lenders INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE note (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT
@@ -128,7 +128,7 @@ class CatalogueCache:
         lost = {key_id for key_id in key_ids if not _held(self._signer, key_id)}
         if not lost:
             return kept
-        return Kept(_without(kept.rows, lost), _without(kept.notes, lost), kept.sizes)
+        return Kept(_without(kept.rows, lost), _without(kept.notes, lost), kept.layers)
 
 
 def _without(entries: dict[str, Entered], key_ids: set[str]) -> dict[str, Entered]:
@@ -161,20 +161,21 @@ def _read(database: sqlite3.Connection) -> Kept:
     if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
         raise ValueError("it is of another version")
     layers: dict[int, str] = {}
-    sizes: dict[str, int] = {}
-    for number, layer_id, count in database.execute("SELECT number, id, bytes FROM layer"):
-        layers[number], sizes[layer_id] = layer_id, count
-    types, tiers = {kind.value: kind for kind in BackupType}, _tier_words()
     moment = datetime.fromisoformat
+    facts: dict[str, LayerFacts] = {}
+    for number, layer_id, count, begun in database.execute("SELECT number, id, bytes, begun FROM layer"):
+        layers[number], facts[layer_id] = layer_id, LayerFacts(count, moment(begun))
+    types, tiers = {kind.value: kind for kind in BackupType}, _tier_words()
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, held, records, logical,
-        added, stacked, store_url, numbers,
+        added, stacked, store_url, numbers, lenders,
     ) in database.execute("SELECT * FROM manifest"):  # fmt: skip
         packed = array("I", numbers)
         row = Row(
             backup_id, types[kind], generation, moment(created), moment(recorded), parent, tiers[held], records,
             logical, added, stacked, store_url, tuple([layers[number] for number in packed]),
+            lenders,
         )  # fmt: skip
         rows[name] = Entered(Stamp(size, modified), key_id, row)
     kinds = {kind.value: kind for kind in NoteKind}
@@ -184,7 +185,7 @@ def _read(database: sqlite3.Connection) -> Kept:
             format=FORMAT_VERSION, kind=kinds[kind], subject=subject, at=moment(at), body=json.loads(body)
         )
         notes[name] = Entered(Stamp(size, modified), key_id, note)
-    return Kept(rows, notes, sizes)
+    return Kept(rows, notes, facts)
 
 
 def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
@@ -192,10 +193,13 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
     database.executemany("DELETE FROM note WHERE name = ?", [(name,) for name in gone])
     if gone:
         _forget_layers(database)
-    database.executemany("INSERT OR IGNORE INTO layer (id, bytes) VALUES (?, ?)", new.sizes.items())
+    database.executemany(
+        "INSERT OR IGNORE INTO layer (id, bytes, begun) VALUES (?, ?, ?)",
+        [(layer_id, one.stored_bytes, one.begun.isoformat()) for layer_id, one in new.layers.items()],
+    )
     numbers = dict(database.execute("SELECT id, number FROM layer"))
     database.executemany(
-        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 17)})",  # noqa: S608 - question marks
+        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 18)})",  # noqa: S608 - question marks
         [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
     )
     database.executemany(
@@ -229,6 +233,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.stacked_bytes,
         row.store_url,
         array("I", [numbers[layer_id] for layer_id in row.layers]).tobytes(),
+        row.lenders,
     )
 
 

@@ -164,17 +164,20 @@ class Catalogue:
         return found
 
     def entry(self, found: Found) -> tuple[CatalogueEntry, list[tuple[StorageTier, Note]]]:
-        """What is known of one backup, and its notes with their stores, oldest first; no other backup is read."""
-        row, sizes = row_of(found.manifest)
+        """What is known of one backup, and its notes with their stores, oldest first; no other backup is read.
+
+        A layer that it shares may have been read later for another one: the whole view knows.
+        """
+        row, layers = row_of(found.manifest)
 
         def read(tier: StorageTier) -> Shelf:
             store = self.stores[tier]
-            book, damages = NoteBook(store, self._signer), self.metadata(tier).damaged_layers() & sizes.keys()
+            book, damages = NoteBook(store, self._signer), self.metadata(tier).damaged_layers() & layers.keys()
             notes = [note for subject in (row.backup_id, *damages) for note in book.of(subject)]
-            return Shelf(tier, store, [row], sizes, sorted(notes, key=lambda note: note.at))
+            return Shelf(tier, store, [row], layers, sorted(notes, key=lambda note: note.at))
 
         shelves, silent = self._asked(read, found.stores)
-        bare = [Shelf(tier, self.stores[tier], [row], sizes) for tier in found.stores if tier in silent]
+        bare = [Shelf(tier, self.stores[tier], [row], layers) for tier in found.stores if tier in silent]
         view = view_of([*shelves.values(), *bare], silent)
         notes = [(shelf.tier, note) for shelf in view.shelves for note in shelf.notes]
         return view.entries[0], sorted(notes, key=lambda one: one[1].at)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, parse_name
+from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
+from strata.catalog.readings import Readings
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, among, latest, unreadable
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StrataError
@@ -100,14 +101,21 @@ class BackupMetadataManager:
         NoteBook(self._store, self._signer).add(NoteKind.DAMAGED, layer_id, now)
 
     def damaged_layers(self) -> set[str]:
-        """The layers of which that was noted, and not taken back by a later proof of the layer.
+        """The layers of which that was noted, and not taken back by a later reading that is noted of the layer.
 
-        By the notes' names alone: a false one costs bytes, and nothing else.
+        By the names of notes of damage, whoever wrote them: a false one costs bytes, and nothing else. What takes
+        damage back is signed.
         """
-        notes = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
-        mended = {note.subject: note.time for note in sorted(notes) if note.kind is NoteKind.VERIFIED}
-        damaged = [note for note in notes if note.kind is NoteKind.DAMAGED]
-        return {note.subject for note in damaged if note.time >= mended.get(note.subject, "")}
+        listed = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
+        damages = {note for note in listed if note.kind is NoteKind.DAMAGED}
+        readings, book = Readings(), NoteBook(self._store, self._signer)
+        for subject in {note.subject for note in damages}:
+            notes = book.of(subject)
+            readings.noted(notes)
+            damages -= {name for note in notes if (name := parse_name(note_name(note)))}
+        for name in damages:  # nobody vouches for these, nor for when in their second they were written
+            readings.feared(name.subject, name.moment + timedelta(seconds=1))
+        return readings.damaged_layers()
 
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -36,7 +37,7 @@ class NoteKind(StrEnum):
     """What a note says of its subject."""
 
     VERIFIED = "verified"
-    """The store's copy of the backup was read back whole and proved; or a layer's, which mends what was noted of it."""
+    """The store's copy of the backup was read back whole and proved (the body says which layers); or a layer's."""
     DAMAGED = "damaged"
     """The layer is not what was written."""
     COPIED = "copied"
@@ -75,6 +76,11 @@ class NoteName(NamedTuple):
     time: str
     kind: NoteKind
 
+    @property
+    def moment(self) -> datetime:
+        """The time it says, to the second."""
+        return datetime.strptime(self.time, _TIME).replace(tzinfo=UTC)
+
 
 class NoteStore(Protocol):
     """The verbs of a store that notes need."""
@@ -104,7 +110,8 @@ class NoteBook:
             self._store.put(note_name(note), [data])
         except ObjectExists:
             if self._store.get(note_name(note)) != data:
-                self._store.put(note_name(note, f"-{blake3(data).hexdigest()[:6]}"), [data])
+                with suppress(ObjectExists):  # the same, written again
+                    self._store.put(note_name(note, f"-{blake3(data).hexdigest()[:6]}"), [data])
         return note
 
     def of(self, subject: str) -> list[Note]:

@@ -36,6 +36,27 @@ class Row(NamedTuple):
     store_url: str
     """Where it was made."""
     layers: tuple[str, ...]
+    """Those of its stacks, and last those that only lend chunks."""
+    lenders: int
+    """How many only lend chunks."""
+
+    @property
+    def stacked(self) -> tuple[str, ...]:
+        """The layers of its stacks."""
+        return self.layers[: len(self.layers) - self.lenders] if self.lenders else self.layers
+
+    @property
+    def lent(self) -> tuple[str, ...]:
+        """The layers that only lend chunks."""
+        return self.layers[len(self.layers) - self.lenders :] if self.lenders else ()
+
+
+class LayerFacts(NamedTuple):
+    """One layer in sum."""
+
+    stored_bytes: int
+    begun: datetime
+    """When the backup began that wrote it."""
 
 
 class Entered(NamedTuple):
@@ -47,17 +68,18 @@ class Entered(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is known of one store: by name, and the bytes that each layer takes."""
+    """What is known of one store: by name, and the layers by id."""
 
     rows: dict[str, Entered]
     notes: dict[str, Entered]
-    sizes: dict[str, int]
+    layers: dict[str, LayerFacts]
 
 
-def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, int]]:
-    """A manifest's row, and the stored bytes of its layers."""
-    layers = manifest.layers
-    sizes = {layer.layer_id: layer.stored_bytes for layer in layers}
+def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, LayerFacts]]:
+    """A manifest's row, and its layers."""
+    stacked = {layer.layer_id: layer for tier in manifest.tiers for layer in tier.stack}
+    lent = {layer.layer_id: layer for layer in manifest.borrowed if layer.layer_id not in stacked}
+    facts = {one.layer_id: LayerFacts(one.stored_bytes, one.created_at) for one in (*stacked.values(), *lent.values())}
     row = Row(
         backup_id=manifest.backup_id,
         backup_type=manifest.backup_type,
@@ -71,6 +93,7 @@ def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, int]]:
         added_bytes=manifest.added_bytes,
         stacked_bytes=manifest.stacked_bytes,
         store_url=manifest.store_url,
-        layers=tuple(sizes),
+        layers=tuple(facts),
+        lenders=len(lent),
     )
-    return row, sizes
+    return row, facts

@@ -11,7 +11,7 @@ from typing import Protocol
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.metadata import MANIFESTS, generation_told, is_manifest, parsed
 from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note
-from strata.catalog.row import Entered, Kept, Row, Stamp, row_of
+from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp, row_of
 from strata.catalog.signed import Signer
 from strata.catalog.unreadable import Unreadable, unreadable
 from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StrataError
@@ -51,8 +51,8 @@ class Shelf:
     tier: StorageTier
     store: CatalogueStore
     rows: list[Row] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Stored bytes of every layer that is named."""
+    layers: dict[str, LayerFacts] = field(default_factory=dict)
+    """Every layer that is named."""
     notes: list[Note] = field(default_factory=list)
     bad: list[Unreadable] = field(default_factory=list)
     """Manifests that cannot be read, and notes that the store did not give: what they say is not known."""
@@ -65,15 +65,15 @@ def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: 
     manifests = {name: stamp for name, stamp in _listing(store, MANIFESTS).items() if is_manifest(name)}
     notes = {name: stamp for name, stamp in _listing(store, NOTES).items() if parse_name(name)}
     known = cache.load(store.url) if cache else Kept({}, {}, {})
-    shelf = Shelf(tier, store, sizes=dict(known.sizes))
+    shelf = Shelf(tier, store, layers=dict(known.layers))
     reader = _Reader(shelf, signer)
     rows = _still(known.rows, manifests)
     told = _still(known.notes, notes)
-    new = Kept(reader.read(manifests, rows, reader.manifest), reader.read(notes, told, reader.note), reader.sizes)
+    new = Kept(reader.read(manifests, rows, reader.manifest), reader.read(notes, told, reader.note), reader.layers)
     gone = (known.rows.keys() - manifests.keys()) | (known.notes.keys() - notes.keys())
     if cache and (new.rows or new.notes or gone):
         cache.save(store.url, new, gone)
-    shelf.sizes.update(reader.sizes)
+    shelf.layers.update(reader.layers)
     shelf.rows = [one.value for one in (*rows.values(), *new.rows.values()) if isinstance(one.value, Row)]
     shelf.notes = [one.value for one in (*told.values(), *new.notes.values()) if isinstance(one.value, Note)]
     shelf.notes.sort(key=lambda note: note.at)
@@ -85,7 +85,7 @@ class _Reader:
 
     def __init__(self, shelf: Shelf, signer: Signer) -> None:
         self._shelf, self._signer = shelf, signer
-        self.sizes: dict[str, int] = {}
+        self.layers: dict[str, LayerFacts] = {}
         self._shared: dict[str, str] = {}
 
     def read(
@@ -113,8 +113,8 @@ class _Reader:
         except StrataError as error:
             self._shelf.bad.append(unreadable(name, error, generation_told(data), self._shelf.tier))
             return None
-        row, sizes = row_of(manifest)
-        self.sizes.update(sizes)
+        row, layers = row_of(manifest)
+        self.layers.update(layers)
         return Entered(stamp, key_id, row._replace(layers=tuple(self._one(layer_id) for layer_id in row.layers)))
 
     def note(self, name: str, stamp: Stamp) -> Entered | None:

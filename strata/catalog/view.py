@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from strata.catalog.notes import Note, NoteKind
+from strata.catalog.readings import Readings
 from strata.catalog.row import Row
 from strata.catalog.shelf import Shelf
 from strata.catalog.unreadable import Unreadable
@@ -15,9 +16,6 @@ from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry, Copy
 from strata.model.layer import Document
 from strata.model.tier import StorageTier
-
-_READING_ALL: Final = {NoteKind.VERIFIED, NoteKind.DRILLED}
-"""Notes that say: all of it was read and proved. A copy reads only what it brings."""
 
 
 class Sum(Document):
@@ -84,7 +82,7 @@ class View:
         """Everything in sum."""
         types: dict[BackupType, list[int]] = {}
         stores = {shelf.tier: [0, 0, 0] for shelf in self.shelves}
-        sizes = {shelf.tier: shelf.sizes for shelf in self.shelves}
+        layers = {shelf.tier: shelf.layers for shelf in self.shelves}
         counted: dict[StorageTier, set[str]] = {tier: set() for tier in stores}
         for entry in reversed(self.entries):
             kind = types.setdefault(entry.backup_type, [0, 0, 0])
@@ -94,7 +92,7 @@ class View:
                 shelf, seen = stores[copy.storage_tier], counted[copy.storage_tier]
                 new = [layer_id for layer_id in entry.layers if layer_id not in seen]
                 seen.update(new)
-                stored = sum(sizes[copy.storage_tier][layer_id] for layer_id in new)
+                stored = sum(layers[copy.storage_tier][layer_id].stored_bytes for layer_id in new)
                 shelf[0] += 1
                 shelf[1] += entry.logical_bytes
                 shelf[2] += stored
@@ -153,43 +151,27 @@ _DECIDING: Final = {*_KEEPING, NoteKind.UNPINNED, NoteKind.RELEASED, NoteKind.RE
 
 
 class _Copies:
-    """What one store's notes say of its copies."""
+    """What one store says of its copies."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._tier, self._url = shelf.tier, shelf.store.url
-        self._readings: dict[str, datetime] = {}
-        self._proofs: dict[str, datetime] = {}
-        self._damages: dict[str, datetime] = {}
+        self._readings = Readings()
         self._locks: dict[str, datetime] = {}
-        for note in shelf.notes:  # oldest first
-            if note.kind in _READING_ALL:
-                self._readings[note.subject] = note.at
-            if note.kind in _READING_ALL or (note.kind is NoteKind.COPIED and note.body.get("read_back")):
-                self._proofs[note.subject] = note.at
-            elif note.kind is NoteKind.DAMAGED:
-                self._damages[note.subject] = note.at
-            elif note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
+        self._readings.noted(shelf.notes)
+        self._readings.made((row for row in shelf.rows if row.store_url == self._url), shelf.layers)
+        for note in shelf.notes:
+            if note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
                 self._locks[note.subject] = max(until, self._locks.get(note.subject, until))
 
     def of(self, row: Row) -> Copy:
-        """The store's copy of a backup; making it proved it, where it was made here."""
-        made = row.recorded_at if row.store_url == self._url else None
-        verified = max(filter(None, (made, self._proofs.get(row.backup_id))), default=None)
-        read = max(filter(None, (made, self._readings.get(row.backup_id))), default=None)
-        found = [one for one in row.layers if self._is_damaged(one, read)] if self._damages else []
+        """The store's copy of a backup."""
         return Copy.model_construct(
             storage_tier=self._tier,
             store_url=self._url,
             locked_until=self._locks.get(row.backup_id),
-            verified_at=verified,
-            damaged=bool(found),
+            verified_at=self._readings.oldest(row),
+            damaged=self._readings.damaged(row),
         )
-
-    def _is_damaged(self, layer_id: str, read: datetime | None) -> bool:
-        """Whether damage of a layer is noted that no later reading, of it or of all of the backup, took back."""
-        noted = self._damages.get(layer_id)
-        readings = filter(None, (read, self._readings.get(layer_id)))
-        return noted is not None and all(reading < noted for reading in readings)
 
 
 def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> CatalogueEntry:

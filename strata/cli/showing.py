@@ -89,10 +89,18 @@ def _show_notes(output: Output, notes: list[tuple[StorageTier, Note]]) -> None:
         return
     table = plain_table("noted", "", "in", "says", wrap=("says",))
     for tier, note in notes:
-        said = ", ".join(f"{name} {_plain(value)}" for name, value in note.body.items())
+        said = ", ".join(f"{name} {_plain(value)}" for name, value in _told(note).items())
         table.add_row(local_time(note.at), note.kind.value, tier.upper(), said)
     output.say("")
     output.show(table)
+
+
+def _told(note: Note) -> dict[str, Any]:
+    """What a note says, of a reading how many layers it was of."""
+    from strata.catalog.readings import reading_of
+
+    reading = reading_of(note)
+    return {**note.body, "read": f"{len(reading.layers)} layers"} if reading else note.body
 
 
 def _held(keyring: Keyring, manifest: BackupMetadata) -> bool:

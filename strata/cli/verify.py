@@ -15,6 +15,8 @@ from strata.model.layer import layer_document_name
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from strata.catalog.catalogue import Found
     from strata.engine.survey import Damage
     from strata.model.layer import StoredObject
@@ -51,10 +53,11 @@ def verify_command(output: Output, backup: str, store: StorageTier | None) -> No
     tell_unable(output, found, wiring.catalogue.silent_stores)
     manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     pairs, lost = restorer.readable(manifest)
+    began = wiring.clock.now()
     with _shown(output, f"Verifying {manifest.backup_id} in {found.store.upper()}", len(pairs)) as report:
         damages = restorer.damaged(manifest, report)
     with _noting(output):
-        note_verified(wiring, found, pairs, damages)
+        note_verified(wiring, found, pairs, damages, began)
     if damages:
         raise BackupDamaged(manifest.backup_id, damages, len(pairs) + len(lost))
     objects = [stored for _, stored in pairs]
@@ -65,13 +68,20 @@ def verify_command(output: Output, backup: str, store: StorageTier | None) -> No
     output.document(_as_document(found, objects))
 
 
-def note_verified(wiring: Wiring, found: Found, pairs: list[tuple[str, StoredObject]], damages: list[Damage]) -> None:
-    """Note in the store that its copy is whole, or which of its layers are damaged."""
-    from strata.catalog.notes import NoteBook, NoteKind
+def note_verified(
+    wiring: Wiring, found: Found, pairs: list[tuple[str, StoredObject]], damages: list[Damage], began: datetime
+) -> None:
+    """Note in the store which layers were read back whole, or which of them are damaged."""
+    from strata.catalog.notes import NoteKind
+    from strata.catalog.readings import Reading
 
-    book, now = NoteBook(wiring.stores[found.store], wiring.keyring), wiring.clock.now()
+    depot, now = wiring.depots.of(found.store), wiring.clock.now()
+    book = depot.book
     if not damages:
-        book.add(NoteKind.VERIFIED, found.manifest.backup_id, now, {"objects": len(pairs)})
+        read = Reading.of_backup(found.manifest, began)
+        for layer_id in sorted(depot.damage.layers & set(read.layers)):
+            book.add(NoteKind.VERIFIED, layer_id, now, Reading(began=began, layers=(layer_id,)).body)
+        book.add(NoteKind.VERIFIED, found.manifest.backup_id, now, {"objects": len(pairs), **read.body})
     layers = {stored.name: layer_id for layer_id, stored in pairs} | {
         layer_document_name(ref.layer_id): ref.layer_id for ref in found.manifest.layers
     }

@@ -14,6 +14,7 @@ from typing import Final
 from blake3 import blake3
 
 from strata.catalog.notes import NoteKind
+from strata.catalog.readings import Reading
 from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.parallel import in_parallel
@@ -131,8 +132,9 @@ class Copier:
         mended = sorted(there.damage.layers & {layer.layer_id for layer in layers})
         for ref in _refs(manifest):
             _same(layer_document_name(ref.layer_id), here.store, there.store, mend=ref.layer_id in mended)
-        for layer_id in mended:  # every object of it was proved in the parts
-            there.book.add(NoteKind.VERIFIED, layer_id, now)
+        read = _read_back(plan, layers, copied)
+        for layer_id in set(mended) & set(read.layers):
+            there.book.add(NoteKind.VERIFIED, layer_id, now, read.model_copy(update={"layers": (layer_id,)}).body)
         if there.locker:
             there.locker.lock_layers(manifest.backup_type, manifest.created_at, layers)
         self._carry_decisions(plan.backup_id, there)
@@ -146,7 +148,9 @@ class Copier:
                 there.locker.lock_manifest(manifest)
         there.metadata.load(plan.backup_id)
         read_back = all(part.read_back for part in copied) if copied else plan.target is not StorageTier.ARCHIVE
-        there.book.add(NoteKind.COPIED, plan.backup_id, now, {"from": plan.source.value, "read_back": read_back})
+        there.book.add(
+            NoteKind.COPIED, plan.backup_id, now, {"from": plan.source.value, "read_back": read_back, **read.body}
+        )
         return CopyMade(
             backup_id=plan.backup_id,
             storage_tier=plan.target,
@@ -240,6 +244,16 @@ def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = F
     if target.get(name) != data:
         raise IntegrityError(f"{name} in {target.url} is not that of {source.url}")
     return written
+
+
+def _read_back(plan: CopyPlan, layers: Sequence[Layer], copied: Sequence[Copied]) -> Reading:
+    """The layers of which this copy read back every object in the target; not those that another one began."""
+    spans = [span for part, done in zip(plan.parts, copied, strict=True) if done.read_back for span in part.spans]
+    read: dict[str, int] = {}
+    for span in spans:
+        read[span.layer_id] = read.get(span.layer_id, 0) + span.last - span.first
+    whole = (layer.layer_id for layer in layers if read.get(layer.layer_id) == len(layer.objects))
+    return Reading(began=plan.created_at, layers=tuple(whole))
 
 
 def _refs(manifest: BackupMetadata) -> list[LayerRef]:

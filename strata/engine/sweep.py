@@ -140,9 +140,15 @@ class Sweep:
                 kind is NoteKind.COPYING and info.modified > now - timedelta(days=INTENT_DAYS)
                 for kind, info in noted[subject]
             )
-            if not under_copy and not any(keep in kinds and let_go not in kinds for keep, let_go in _KEEPING):
+            if not under_copy and not self._kept(subject, kinds):
                 self._remove_all([info for _, info in noted[subject]])
         self._remove_all([info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS])
+
+    def _kept(self, subject: str, kinds: set[NoteKind]) -> bool:
+        """Whether people keep it: by the names of notes, but only a signed one lets go of it."""
+        kept = [let_go for keep, let_go in _KEEPING if keep in kinds]
+        signed = {note.kind for note in self._depot.book.of(subject)} if kept else set()
+        return any(let_go not in signed for let_go in kept)
 
     def _remove_all(self, found: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], bool]:
         """The objects that are gone, and whether that is all of them."""

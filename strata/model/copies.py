@@ -31,7 +31,10 @@ class Copy(Document):
     locked_until: datetime | None = None
     """Until when the store itself refuses to remove it; None where it does not."""
     verified_at: datetime | None = None
-    """When it was last read back and proved, its making included; None for one that cannot be read at once."""
+    """Since when every layer of it was read back there whole: of their last readings the oldest, making them included.
+
+    None where one never was, as in a store that cannot be read at once.
+    """
     damaged: bool = False
     """Whether damage was found and noted since."""
 

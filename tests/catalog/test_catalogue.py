@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import pytest
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook, NoteKind
+from strata.catalog.readings import Reading
 from strata.errors import BackupNotFound, IntegrityError, SettingError, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus
+from strata.model.layer import LayerKind
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.tier import StorageTier, Tier
 from strata.s3client import S3Access, make_client
@@ -268,11 +270,11 @@ def test_removal_is_marked_until_the_mark_is_taken_back(
 def test_a_copy_says_when_it_was_proved_and_whether_damage_came_after(
     catalogue: Catalogue, stores: dict[StorageTier, ObjectStore], keyring: FileKeyring, made: list[BackupMetadata]
 ) -> None:
-    """Making proves the first copy, copying or verifying another; damage of a layer is of that store's copy alone."""
+    """Making reads the first copy, copying or verifying another; damage of a layer is of that store's copy alone."""
     local, cloud = catalogue.find(prefix=SECOND)[0].copies
-    assert (local.verified_at, cloud.verified_at) == (made[1].recorded_at, None)
+    assert (local.verified_at, cloud.verified_at) == (made[1].created_at, None)
     book = NoteBook(stores[CLOUD], keyring)
-    book.add(NoteKind.COPIED, SECOND, NOW + timedelta(days=3), {"read_back": True})
+    book.add(NoteKind.COPIED, SECOND, NOW + timedelta(days=3), read(made[1], 3))
     book.add(NoteKind.DAMAGED, f"{SECOND}-hot", NOW + timedelta(days=4))
     book.add(NoteKind.LOCKED, SECOND, NOW + timedelta(days=4), {"until": "2026-01-01T00:00:00Z"})
     local, cloud = catalogue.find(prefix=SECOND)[0].copies
@@ -280,7 +282,10 @@ def test_a_copy_says_when_it_was_proved_and_whether_damage_came_after(
     assert cloud.verified_at == NOW + timedelta(days=3)
     assert cloud.locked_until
     assert cloud.locked_until.year == 2026
-    book.add(NoteKind.VERIFIED, SECOND, NOW + timedelta(days=5))
+    book.add(NoteKind.VERIFIED, SECOND, NOW + timedelta(days=5), {"objects": 12})
+    book.add(NoteKind.VERIFIED, SECOND, NOW + timedelta(days=5), read(made[1], 3.9))
+    assert catalogue.find(prefix=SECOND)[0].copies[1].damaged
+    book.add(NoteKind.VERIFIED, SECOND, NOW + timedelta(days=5), read(made[1], 5))
     assert not catalogue.find(prefix=SECOND)[0].copies[1].damaged
 
 
@@ -288,7 +293,7 @@ def test_a_copy_with_noted_damage_is_read_last(
     catalogue: Catalogue, stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
 ) -> None:
     """The store that is read is the first without known damage."""
-    BackupMetadataManager(stores[LOCAL], keyring).note_damaged(f"{SECOND}-hot", NOW + timedelta(days=1))
+    BackupMetadataManager(stores[LOCAL], keyring).note_damaged(f"{SECOND}-hot", NOW + timedelta(days=9))
     assert catalogue.resolve(SECOND).stores == (CLOUD, LOCAL)
 
 
@@ -298,6 +303,63 @@ def test_one_backup_is_told_without_reading_others(catalogue: Catalogue) -> None
     entry, notes = catalogue.entry(catalogue.resolve(SECOND))
     assert entry == catalogue.find(prefix=SECOND)[0]
     assert [(tier, note.kind) for tier, note in notes] == [(LOCAL, NoteKind.PINNED), (CLOUD, NoteKind.PINNED)]
+
+
+def read(backup: BackupMetadata, days: float) -> dict[str, Any]:
+    """The body of a note that a backup was read, so many days after NOW."""
+    return Reading.of_backup(backup, NOW + timedelta(days=days)).body
+
+
+def test_a_backup_is_proved_since_its_layer_that_was_read_longest_ago(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
+) -> None:
+    """An INCREMENTAL reads what it wrote, not the layers below; a FULL does, and a note says which layers it is of."""
+    url = stores[LOCAL].url
+    base = a_manifest("20250102-000000-full-000001", store_url=url, generation=1)
+    later = NOW + timedelta(days=40)
+    upper = base.layers[0].model_copy(
+        update={"layer_id": "upper", "backup_id": "x", "created_at": later, "kind": LayerKind.DELTA}
+    )
+    stack = base.tiers[0].model_copy(update={"stack": (*base.layers, upper)})
+
+    def made(backup_id: str, kind: BackupType, days: int) -> None:
+        moment = NOW + timedelta(days=days)
+        fields = {"created_at": moment, "recorded_at": moment, "tiers": (stack,), "store_url": url}
+        BackupMetadataManager(stores[LOCAL], keyring).save(a_manifest(backup_id, backup_type=kind, **fields))
+
+    def proved() -> list[tuple[datetime | None, bool]]:
+        entries = Catalogue(stores, keyring).find(prefix="20250211")
+        return [(copy.verified_at, copy.damaged) for entry in entries for copy in entry.copies]
+
+    made("20250211-000000-incremental-000002", BackupType.INCREMENTAL, 40)
+    assert proved() == [(NOW, False)]
+    book = NoteBook(stores[LOCAL], keyring)
+    book.add(NoteKind.DAMAGED, base.layers[0].layer_id, NOW + timedelta(days=41))
+    made("20250212-000000-incremental-000003", BackupType.INCREMENTAL, 42)
+    assert proved() == [(NOW, True)]
+    book.add(NoteKind.VERIFIED, "20250212-000000-incremental-000003", NOW, {"objects": 3})
+    assert proved() == [(NOW, True)]
+    made("20250213-000000-full-000004", BackupType.FULL, 43)
+    assert proved() == [(NOW + timedelta(days=43), False)]
+
+
+def test_chunks_that_are_read_for_one_backup_prove_nothing_of_the_lender(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
+) -> None:
+    """Of a layer that only lends, `strata verify` reads the chunks: its own backup stays damaged."""
+    url = stores[LOCAL].url
+    lender = a_manifest("20250102-000000-full-000001", store_url=url)
+    borrower = a_manifest("20250103-000000-full-000002", store_url=url, borrowed=lender.layers)
+    for backup in (lender, borrower):
+        BackupMetadataManager(stores[LOCAL], keyring).save(backup)
+    book = NoteBook(stores[LOCAL], keyring)
+    book.add(NoteKind.DAMAGED, lender.layers[0].layer_id, NOW + timedelta(days=1))
+    book.add(NoteKind.VERIFIED, borrower.backup_id, NOW + timedelta(days=2), read(borrower, 2))
+    found = Catalogue(stores, keyring).find(store=LOCAL)
+    assert [(entry.backup_id, entry.copies[0].damaged) for entry in found] == [
+        (borrower.backup_id, False),
+        (lender.backup_id, True),
+    ]
 
 
 def sharing(backup_id: str, generation: int, layers: BackupMetadata) -> BackupMetadata:

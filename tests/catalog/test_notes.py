@@ -10,6 +10,7 @@ import pytest
 
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook, NoteKind
+from strata.catalog.readings import Reading
 from strata.errors import StoreUnavailable
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore
@@ -56,7 +57,7 @@ def test_a_note_is_read_as_it_was_written(book: NoteBook, store: FilesystemStore
 
 def test_notes_of_one_second_and_kind_do_not_clash(book: NoteBook, store: FilesystemStore) -> None:
     """Both are there, in their order; the same note written twice is one."""
-    for part in (2, 1, 2):
+    for part in (2, 1, 2, 1):
         book.add(NoteKind.VERIFIED, BACKUP, NOW + timedelta(milliseconds=part))
     assert [note.at.microsecond for note in book.of(BACKUP)] == [679000, 680000]
     assert len(names(store)) == 2
@@ -106,3 +107,19 @@ def test_damage_noted_by_anybody_counts_for_what_is_built(store: FilesystemStore
     store.put("notes/layer-2/20240102T030405-damaged.json", [b'{"layer_id":"layer-2"}\n'])
     assert manager.damaged_layers() == {"layer-1", "layer-2"}
     assert [note.subject for note in NoteBook(store, keyring).all()] == ["layer-1"]
+
+
+def test_only_a_signed_reading_takes_noted_damage_back(store: FilesystemStore, keyring: FileKeyring) -> None:
+    """An unsigned file that is named like a proof changes nothing, nor does a signed one that names no layer."""
+    manager, book = BackupMetadataManager(store, keyring), NoteBook(store, keyring)
+    manager.note_damaged("layer-1", NOW)
+    store.put("notes/layer-1/20260102T030405-verified.json", [b"{}"])
+    book.add(NoteKind.VERIFIED, "layer-1", NOW + timedelta(days=1))
+    early = Reading(began=NOW - timedelta(milliseconds=1), layers=("layer-1",))
+    book.add(NoteKind.VERIFIED, "layer-1", NOW + timedelta(days=1), early.body)
+    assert manager.damaged_layers() == {"layer-1"}
+    late = Reading(began=NOW + timedelta(milliseconds=1), layers=("layer-1",))
+    book.add(NoteKind.VERIFIED, "layer-1", NOW + timedelta(days=1), late.body)
+    assert manager.damaged_layers() == set()
+    store.put("notes/layer-1/20250103T030405-damaged.json", [b"{}"])
+    assert manager.damaged_layers() == {"layer-1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from strata.catalog.notes import NoteKind
 from strata.engine.local import copy_here, restore_here
 from strata.errors import BackupNotFound, IntegrityError, ObjectNotFound, SettingError, StoreUnavailable
 from strata.model.backup_type import BackupType
-from strata.model.manifest import BackupMetadata
+from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.run import RunState
 from strata.model.store import STORE_DOCUMENT
 from strata.model.tier import StorageTier, Tier
@@ -21,7 +21,7 @@ from strata.planning.tier_strategy import Placement
 from strata.sources.port import RestoreMode
 from strata.storage.filesystem import FilesystemStore
 from strata.storage.port import ObjectStore
-from strata.testing import FlakyStore, Lie, LyingStore, MemoryRecord, MemorySource, Moment
+from strata.testing import FlakyStore, Lie, LyingStore, MemoryRecord, MemorySource, Moment, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
 
 NETWORK = StorageTier.NETWORK
@@ -113,6 +113,36 @@ def test_what_is_under_copy_is_announced(bench: Workbench) -> None:
     assert note.kind == "copying"
     assert set(note.body["layers"]) == {layer.layer_id for layer in made.layers}
     assert contents(bench.network_files) == {}
+
+
+def test_a_copy_is_proved_since_its_oldest_layer_was_read_there(bench: Workbench) -> None:
+    """A copy reads what it brings; of layers that are there already the reading is that of the copy that brought them.
+
+    What another copy began to bring was not read whole by either, and that is not said then.
+    """
+    assert isinstance(bench.clock, SettableClock)
+    started = bench.clock.now()
+
+    def proved(backup_id: str) -> datetime | None:
+        copy = bench.catalogue.find(prefix=backup_id)[0].copy_in(NETWORK)
+        assert copy is not None
+        return copy.verified_at
+
+    first = bench.backup("20250102-030405-full-000001")
+    copy_here(bench.manager, first.backup_id, "copy1", NETWORK)
+    assert proved(first.backup_id) == started
+    bench.clock.advance(timedelta(days=40))
+    bench.sources[Tier.HOT].records[("0", b"new")] = MemoryRecord(b"new")
+    second = bench.backup("20250211-030405-incremental-000002", BackupType.INCREMENTAL)
+    assert len(second.content(Tier.HOT).stack) == 2
+    copy_here(bench.manager, second.backup_id, "copy2", NETWORK)
+    assert proved(second.backup_id) == started
+    own = next(layer for layer in second.layers if layer.backup_id == second.backup_id)
+    bench.network_files.delete(manifest_name(second.backup_id))
+    bench.network_files.delete(next(info.name for info in bench.network_files.list(f"layers/{own.layer_id}/")))
+    bench.network_files.clear(f"notes/{second.backup_id}")
+    copy_here(bench.manager, second.backup_id, "copy3", NETWORK)
+    assert proved(second.backup_id) is None
 
 
 def test_a_damaged_object_is_not_copied(bench: Workbench) -> None:

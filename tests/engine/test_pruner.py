@@ -359,6 +359,9 @@ def test_notes_go_with_their_backup_unless_somebody_keeps_it(pruning: Pruning) -
     }
     for subject, kind in stay | go:
         pruning.bench.depot.book.add(kind, subject, pruning.clock.now())
+    for kind in (NoteKind.UNPINNED, NoteKind.RELEASED):  # what nobody signed lets go of nothing
+        for subject in ("lost", "missed"):
+            pruning.bench.files.put(f"notes/{subject}/20990101T000000-{kind}.json", [b"{}"])
     pruning.prune()
     assert {(note.subject, note.kind) for note in pruning.bench.depot.book.all()} == stay
 
