@@ -331,6 +331,33 @@ def test_a_lock_that_is_not_given_is_told_as_such(database: Database, monkeypatc
     assert "try again" in caught.value.hint
 
 
+def test_a_statement_that_waits_for_the_backup_does_not_stop_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a TRUNCATE that waits no reader waits in turn: the one that holds the lock reads the table by itself."""
+    monkeypatch.setitem(postgres_connect._SETTINGS, "lock_timeout", "'5s'")
+    for table in ("t", "u", "v"):
+        filled(database, 3_000, table=table)
+
+    def truncate(table: str) -> None:
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {table}")
+
+    waiting = [threading.Thread(target=truncate, args=(table,)) for table in "tuv"]
+    with database.source("t", "u", "v", parallel=3).connect() as session:
+        session.cut()
+        for thread in waiting:
+            thread.start()
+        with psycopg.connect(database.url, autocommit=True) as onlooker:
+            while len(onlooker.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall()) < len(waiting):
+                assert all(thread.is_alive() for thread in waiting)
+        batches = list(session.read(Scope()))
+    for thread in waiting:
+        thread.join()
+    assert sum(batch.num_rows for batch in batches) == 9_000
+    assert not database.backup("t").rows("public.t")
+
+
 def test_a_row_larger_than_a_batch_is_read_whole(database: Database) -> None:
     """A huge row is a batch by itself; its neighbours are not held back with it."""
     database.run(
