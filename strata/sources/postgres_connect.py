@@ -107,8 +107,7 @@ class Server:
         if state is None and isinstance(error, psycopg.OperationalError):
             return SourceUnavailable(f"{self.label} stopped answering while {doing}")
         kind = SourceUnavailable if state is not None and state.startswith(_RETRYABLE) else SourceError
-        hint = "Another session holds a lock; try again later." if state == "55P03" else ""
-        return kind(f"{self.label} failed while {doing}: {said(error)}", hint=hint)
+        return kind(f"{self.label} failed while {doing}: {said(error)}", hint=_hint(error))
 
     def _connection_failure(self, error: psycopg.Error) -> SourceError:
         said = " ".join(str(error).split())
@@ -136,6 +135,14 @@ def begin(connection: Connection, mode: str, *, snapshot: str | None = None) -> 
 def execute_text(connection: Connection, statement: str) -> None:
     """Execute a statement that is already complete SQL, such as DDL kept in a backup."""
     connection.execute(statement.encode(connection.info.encoding))
+
+
+def _hint(error: psycopg.Error) -> str:
+    """What to do: the server's own advice, where it cannot hold a value."""
+    state = error.sqlstate or ""
+    if state == "55P03":
+        return "Another session holds a lock; try again later."
+    return error.diag.message_hint or "" if state.startswith(_NAMING_CLASSES) else ""
 
 
 def said(error: psycopg.Error) -> str:

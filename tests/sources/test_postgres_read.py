@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import psycopg
 import pyarrow as pa
@@ -14,6 +15,7 @@ from strata.model.scope import Scope
 from strata.sources import postgres_connect
 from strata.sources.postgres_warm import PostgresWarm
 from tests.sources.postgres_database import Database, role
+from workers.local_stack.servers import start_postgres
 
 STATE_WARM = """
 CREATE TABLE state_warm (
@@ -366,3 +368,19 @@ def test_a_row_larger_than_a_batch_is_read_whole(database: Database) -> None:
     backup = database.backup("t")
     assert [batch.num_rows for batch in backup.batches] == [1, 1, 1]
     assert len(backup.rows("public.t")[b"2"]) == 9_000_003
+
+
+def test_too_many_tables_for_the_servers_locks_say_which_setting_to_raise(tmp_path: Path) -> None:
+    """The server's own advice reaches the person, as pg_dump would show it."""
+    few = ["-c", "max_locks_per_transaction=10", "-c", "max_connections=10"]
+    server = start_postgres(tmp_path / "postgres", options=few)
+    try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            for number in range(1200):
+                connection.execute(f"CREATE TABLE t{number} (id int)")
+        with pytest.raises(SourceError) as caught:
+            Database(server.url).backup("*")
+        assert "out of shared memory" in caught.value.sentence
+        assert "max_locks_per_transaction" in caught.value.hint
+    finally:
+        server.stop()
