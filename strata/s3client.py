@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from strata.errors import SettingError
+from strata.tls import Tls
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -41,6 +42,7 @@ class S3Access:
     secret_access_key: str | None = field(default=None, repr=False)
     region: str | None = None
     attempts: int = ATTEMPTS
+    tls: Tls = field(default_factory=Tls)
 
     @property
     def host(self) -> str:
@@ -199,6 +201,7 @@ def make_client(access: S3Access, connections: int) -> S3Client:
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=connections,
+        client_cert=_client_certificate(access.tls),
     )
     with _MAKING:
         region = access.region or _session().region_name or ("us-east-1" if endpoint else None)
@@ -210,6 +213,7 @@ def make_client(access: S3Access, connections: int) -> S3Client:
                 aws_secret_access_key=access.secret_access_key,
                 region_name=region,
                 config=config,
+                verify=access.tls.ca,
             )
         except InvalidRegionError:
             raise SettingError(
@@ -217,6 +221,12 @@ def make_client(access: S3Access, connections: int) -> S3Client:
             ) from None
         except ValueError:
             raise _wrong_endpoint() from None
+
+
+def _client_certificate(tls: Tls) -> Any:
+    if tls.certificate is None or tls.key is None:
+        return tls.certificate
+    return tls.certificate, tls.key
 
 
 def credentials_of(access: S3Access) -> Credentials | None:

@@ -34,6 +34,7 @@ from strata.planning import tables
 from strata.sources.hot_method import HotMethod
 from strata.store_settings import StoreSettings, plain_scheme
 from strata.thaw_settings import ThawSettings
+from strata.tls_settings import TlsSettings
 
 PREFIX: Final = "STRATA_"
 _CONFIG: Final = "STRATA_CONFIG"
@@ -55,7 +56,7 @@ _TABLES: Final[Mapping[str, Callable[[Any], Any]]] = {
 """How the value of one type is read."""
 
 
-class Settings(StoreSettings, ThawSettings):
+class Settings(StoreSettings, ThawSettings, TlsSettings):
     """The configuration of a worker or a command. URLs that may hold a password are secrets: they are never shown."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)

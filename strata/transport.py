@@ -93,7 +93,10 @@ class TransportService:
 
 
 def s3_options(settings: Settings, prefix: str) -> dict[str, Any]:
-    """Endpoint, region and credentials of the settings that begin with a prefix, as S3Store and S3Cold take them."""
+    """Endpoint, region, credentials and TLS as the settings with a prefix say, as S3Store and S3Cold take them."""
     names = ("endpoint", "region", "access_key_id", "secret_access_key")
     values = {name: getattr(settings, f"{prefix}_{name}") for name in names}
-    return {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
+    plain = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()
+    }
+    return {**plain, "tls": settings.tls}

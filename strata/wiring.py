@@ -53,6 +53,7 @@ from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
 from strata.storage.s3 import S3Store
 from strata.store_wiring import StoreWiring
+from strata.tls import redis_access
 from strata.transport import s3_options
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Wiring(StoreWiring):
         if settings.hot_url is not None:
             from strata.sources.redis_hot import RedisHot
 
-            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value(), settings.hot_method)
+            sources[Tier.HOT] = RedisHot(settings.hot_url.get_secret_value(), settings.hot_method, settings.tls)
             if (flag := self._flag) is not None:
                 from strata.sources.hidden_key import HiddenKey
 
@@ -114,7 +115,7 @@ class Wiring(StoreWiring):
             from strata.sources.postgres_warm import PostgresWarm
 
             sources[Tier.WARM] = PostgresWarm(
-                settings.warm_url.get_secret_value(), settings.warm_tables, settings.warm_parallel
+                settings.warm_url.get_secret_value(), settings.warm_tables, settings.warm_parallel, settings.tls
             )
         if settings.cold_url is not None:
             from strata.sources.s3_cold import S3Cold
@@ -247,8 +248,10 @@ class Wiring(StoreWiring):
             return False
         import redis
 
+        url, tls = redis_access(self.settings.result_url.get_secret_value(), self.settings.tls)
         client = redis.Redis.from_url(
-            self.settings.result_url.get_secret_value(),
+            url,
+            **tls,
             socket_timeout=_ANSWER_SECONDS,
             socket_connect_timeout=_ANSWER_SECONDS,
             retry=None,
@@ -272,7 +275,8 @@ class Wiring(StoreWiring):
         import redis
 
         url = required(self.settings.result_url, "STRATA_RESULT_URL", "the run ledger and the lease are kept there")
-        return redis.Redis.from_url(url, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
+        bare, tls = redis_access(url, self.settings.tls)
+        return redis.Redis.from_url(bare, **tls, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
 
     def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory) -> BackupManager:
         settings = self.settings
@@ -313,7 +317,7 @@ class Wiring(StoreWiring):
             return None
         from strata.sources.redis_flag import RedisFlag
 
-        return RedisFlag(self.settings.hot_url.get_secret_value(), self.settings.pause_key)
+        return RedisFlag(self.settings.hot_url.get_secret_value(), self.settings.pause_key, self.settings.tls)
 
     @property
     def _pause(self) -> Pause | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from celery import Celery
 
 from beat_schedule import BEAT_SCHEDULE
 from strata.settings import Settings, required
+from strata.tls import Tls, read_url, redis_access
 from workers.queues import CONTROL, EXCHANGE, QUEUES, ROUTES
 
 _GRACE: Final = 60
@@ -16,9 +18,11 @@ _GRACE: Final = 60
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings, for these of ours."""
     hard_limit = settings.stage_seconds + 30
+    broker = required(settings.broker_url, "STRATA_BROKER_URL", "workers get their work through it")
+    results = required(settings.result_url, "STRATA_RESULT_URL", "chords are counted there")
     return {
-        "broker_url": required(settings.broker_url, "STRATA_BROKER_URL", "workers get their work through it"),
-        "result_backend": required(settings.result_url, "STRATA_RESULT_URL", "chords are counted there"),
+        **_broker(broker, settings.tls),
+        **_results(results, settings.tls),
         # A message is done when its work is done: a killed worker's message goes to another.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -78,6 +82,23 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "beat_schedule": BEAT_SCHEDULE,
         "beat_max_loop_interval": 30,
     }
+
+
+def _broker(url: str, tls: Tls) -> dict[str, Any]:
+    """Kombu would take any server for ours: it verifies nothing unless it is told to."""
+    scheme = urlsplit(url).scheme
+    encrypted = scheme in {"rediss", "amqps"}
+    bare, tls = read_url(url, tls, encrypted=encrypted)
+    if not encrypted:
+        return {"broker_url": bare}
+    if scheme == "rediss":
+        return {"broker_url": bare, "broker_use_ssl": tls.for_redis()}
+    return {"broker_url": bare, "broker_use_ssl": tls.for_amqp(urlsplit(bare).hostname or "localhost")}
+
+
+def _results(url: str, tls: Tls) -> dict[str, Any]:
+    bare, options = redis_access(url, tls)
+    return {"result_backend": bare, **({"redis_backend_use_ssl": options} if options else {})}
 
 
 def make_app(settings: Settings) -> Celery:

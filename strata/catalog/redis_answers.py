@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -27,10 +28,27 @@ def asking(what: str) -> Iterator[None]:
 def refusing(what: str) -> Iterator[None]:
     """BrokerUnavailable where the server answers that it will not: a wrong password, no such database, no memory.
 
-    It is quoted, as its words hold no secret; silence passes as it is.
+    It is quoted, as its words hold no secret; silence passes as it is. A server that cannot prove who it is is none
+    that is silent.
     """
     try:
         yield
     except (redis.ResponseError, redis.AuthenticationError) as error:
         words = str(error).partition("\n")[0][:120] or type(error).__name__
         raise BrokerUnavailable(f"{what} (Redis) refuses: {words}", hint=_HINT) from None
+    except redis.ConnectionError as error:
+        if untrusted := _untrusted(error):
+            raise BrokerUnavailable(
+                f"{what} (Redis) has a certificate that is not trusted: {untrusted}",
+                hint="Name its authority: STRATA_TLS_CA, or tls_ca in the URL.",
+            ) from None
+        raise
+
+
+def _untrusted(error: BaseException | None) -> str:
+    """What is wrong with a certificate, where that is why a connection failed."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""

@@ -12,6 +12,7 @@ from strata.cli.output import Output, common_options, plain_table
 if TYPE_CHECKING:
     from strata.engine.doctor import Examined, Finding, Part
     from strata.model.tier import Tier
+    from strata.settings import Settings
     from strata.wiring import Wiring
 
 UNSOUND: Final = 13
@@ -49,6 +50,7 @@ def _parts(wiring: Wiring) -> Iterator[Part]:
     yield Part("keyring", str(settings.keyring_file), lambda: _keyring(wiring))
     if settings.result_url is not None:
         yield Part("ledger", "Redis", lambda: _ledger(wiring))
+    yield Part("TLS", "every connection", lambda: _encryption(wiring))
     for tier in wiring.sources:
         yield Part(tier.value.upper(), tier.service, lambda tier=tier: _tier(wiring, tier))  # type: ignore[misc]
 
@@ -97,6 +99,29 @@ def _ledger(wiring: Wiring) -> Iterator[Finding]:
         yield Finding("answer", Verdict.SAFE, "answers")
     else:
         yield Finding("answer", Verdict.FAILED, "the ledger does not answer", "Check STRATA_RESULT_URL.")
+
+
+def _encryption(wiring: Wiring) -> Iterator[Finding]:
+    from strata.engine.doctor import Finding, Verdict
+    from strata.tls import weakness
+
+    weak = False
+    for name, url in _connections(wiring.settings):
+        if what := weakness(url, wiring.settings.tls):
+            weak = True
+            yield Finding(name, Verdict.WEAKER, f"{name} {what}", "See docs/how-to/tls.md.")
+    if not weak:
+        yield Finding("encryption", Verdict.SAFE, "what leaves this machine is encrypted, and the servers are verified")
+
+
+def _connections(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Every connection of the settings, by the name of the setting, and its URL; AWS is always encrypted."""
+    named = ("broker_url", "result_url", "hot_url", "warm_url")
+    of_s3 = ("cold", "cloud", "archive", "spool")
+    for name in (*named, *(f"{one}_endpoint" for one in of_s3)):
+        value = getattr(settings, name)
+        if value is not None:
+            yield f"STRATA_{name.upper()}", value.get_secret_value() if name in named else value
 
 
 def _tier(wiring: Wiring, tier: Tier) -> Iterator[Finding]:

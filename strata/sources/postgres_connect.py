@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from strata.errors import SettingError, SourceError, SourceUnavailable
 from strata.model.tier import Tier
+from strata.tls import Tls, read_libpq, read_url
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -64,13 +65,16 @@ _REFUSED: Final = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|permission denied|not permitted"
 )
 
+_UNTRUSTED: Final = re.compile(r"certificate|SSL error|server does not support SSL")
+
 
 class Server:
     """One PostgreSQL database: where it is, without its password, and how to reach it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
         try:
-            given = conninfo_to_dict(url)
+            bare, options = read_url(url, tls or Tls(), encrypted=True)
+            given = read_libpq(conninfo_to_dict(bare), options)
         except psycopg.Error:
             raise SettingError(
                 f"the address of {Tier.WARM.label} cannot be understood",
@@ -111,6 +115,9 @@ class Server:
 
     def _connection_failure(self, error: psycopg.Error) -> SourceError:
         said = " ".join(str(error).split())
+        if _UNTRUSTED.search(said):
+            hint = "Name its authority (STRATA_TLS_CA, or tls_ca in the URL), and the host that its certificate is of."
+            return SourceError(f"{self.label} cannot be trusted: {said}", hint=hint)
         if _REFUSED.search(said):
             return SourceError(f"{self.label} refused the connection: {said}")
         return SourceUnavailable(f"{self.label} does not answer: {said}")

@@ -18,6 +18,7 @@ from strata.sources.postgres_rehearse import rehearse
 from strata.sources.postgres_session import PostgresSession
 from strata.sources.postgres_table import Description
 from strata.sources.postgres_write import PostgresApplication, restoring
+from strata.tls import Tls
 
 READERS: Final = 3
 """Connections that read at the same time, the one that holds the snapshot among them."""
@@ -28,8 +29,14 @@ class PostgresWarm:
 
     tier = Tier.WARM
 
-    def __init__(self, url: str, tables: tuple[str, ...] = ("state_warm",), parallel: int = READERS) -> None:
-        self._server = Server(url)
+    def __init__(
+        self,
+        url: str,
+        tables: tuple[str, ...] = ("state_warm",),
+        parallel: int = READERS,
+        tls: Tls | None = None,
+    ) -> None:
+        self._server = Server(url, tls)
         self._patterns = tuple(parse_pattern(text) for text in tables)
         self._parallel = parallel
 

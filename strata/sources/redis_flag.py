@@ -6,6 +6,7 @@ from typing import Final
 
 from strata.sources.redis_url import parse_address
 from strata.sources.resp import Connection
+from strata.tls import Tls
 
 _HELD: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -25,8 +26,8 @@ class RedisFlag:
     Where the key is there already somebody else has paused the application: it stays, before and after.
     """
 
-    def __init__(self, url: str, key: str) -> None:
-        self._address = parse_address(url)
+    def __init__(self, url: str, key: str, tls: Tls | None = None) -> None:
+        self._address = parse_address(url, tls)
         self.namespace, self.key = str(self._address.databases[0]), key.encode()
 
     def set(self, value: str, seconds: float) -> None:

@@ -34,6 +34,7 @@ from strata.sources.redis_transaction import milliseconds
 from strata.sources.redis_url import RedisAddress, parse_address
 from strata.sources.redis_write import RedisApplication
 from strata.sources.resp import Connection
+from strata.tls import Tls
 
 _SMALL_BYTES: Final = 64 << 10
 
@@ -43,8 +44,8 @@ class RedisHot:
 
     tier: Tier = Tier.HOT
 
-    def __init__(self, url: str, method: HotMethod = HotMethod.AUTO) -> None:
-        self._address = parse_address(url)
+    def __init__(self, url: str, method: HotMethod = HotMethod.AUTO, tls: Tls | None = None) -> None:
+        self._address = parse_address(url, tls)
         self._method = method
 
     def __repr__(self) -> str:

@@ -250,7 +250,7 @@ def _open(address: RedisAddress) -> socket.socket:
     except ssl.SSLCertVerificationError as error:
         plain.close()
         said = f"{_at(address)} has a certificate that is not trusted: {error.verify_message}"
-        raise SourceError(said, hint="Name its authority with ssl_ca_certs in the URL of HOT.") from None
+        raise SourceError(said, hint="Name its authority: STRATA_TLS_CA, or tls_ca in the URL.") from None
     except ssl.SSLError:
         plain.close()
         raise SourceError(f"{_at(address)} does not speak TLS with us", hint=_WRONG_PORT) from None

@@ -16,6 +16,7 @@ from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_identity import identity_of
 from strata.sources.s3_read import ColdSession
 from strata.sources.s3_write import ColdApplication
+from strata.tls import Tls
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -40,9 +41,10 @@ class S3Cold:
         region: str | None = None,
         threads: int = 4,
         attempts: int = ATTEMPTS,
+        tls: Tls | None = None,
     ) -> None:
         self._name, self._prefix = location(url, "the URL of COLD")
-        self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts)
+        self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts, tls or Tls())
         self._threads = threads
 
     def __repr__(self) -> str:
@@ -77,5 +79,5 @@ class S3Cold:
     @contextmanager
     def _bucket(self) -> Iterator[Bucket]:
         route = route_to(self._client, self._name, credentials_of(self._access))
-        with closing(PlainGets(route)) as gets:
+        with closing(PlainGets(route, self._access.tls)) as gets:
             yield Bucket(self._client, self._name, self._prefix, gets)

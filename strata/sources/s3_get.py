@@ -17,7 +17,7 @@ import socket
 import ssl
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 from urllib.parse import quote, urlsplit
 
 from strata.s3client import CONNECT_SECONDS, READ_SECONDS
+from strata.tls import Tls
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -156,10 +157,10 @@ def _text(value: str | bytes) -> str:
 class PlainGets:
     """GETs over connections that are kept; for several threads at a time, one connection each."""
 
-    def __init__(self, route: Route | None) -> None:
+    def __init__(self, route: Route | None, tls: Tls | None = None) -> None:
         self._route = route
         self._idle: deque[_Connection] = deque()
-        self._context = _trust() if route and route.scheme == "https" else None
+        self._context = _trust(tls or Tls()) if route and route.scheme == "https" else None
 
     def get(self, key: str, most: int, how: dict[str, str]) -> tuple[dict[str, Any], bytes] | None:
         """The answer as get_object names it, and the body; None where boto3 must be asked.
@@ -283,9 +284,9 @@ def _named(headers: dict[str, str]) -> dict[str, Any]:
     return answer
 
 
-def _trust() -> ssl.SSLContext:
-    """Whom botocore trusts, as far as the environment says it."""
+def _trust(tls: Tls) -> ssl.SSLContext:
+    """Whom boto3's client trusts, as far as settings and environment say it, and what it shows."""
     from botocore.httpsession import get_cert_path
 
-    named = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return ssl.create_default_context(cafile=named or get_cert_path(verify=True))
+    named = tls.ca or os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return replace(tls, ca=named or get_cert_path(verify=True)).context()

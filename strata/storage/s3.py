@@ -34,6 +34,7 @@ from strata.storage.port import Buffer, GatheringWriter, LockMode, ObjectInfo, O
 from strata.storage.s3_lock import BucketLock
 from strata.storage.s3_parts import LARGE_BYTES, PartsUpload, checksum, unfinished
 from strata.storage.thawing import S3Thaw
+from strata.tls import Tls
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -71,10 +72,11 @@ class S3Store:
         kms_key: str | None = None,
         threads: int = THREADS,
         attempts: int = ATTEMPTS,
+        tls: Tls | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._bucket, self._prefix = location(url, "the URL of an S3 store")
-        self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts)
+        self._access = S3Access(endpoint, access_key_id, secret_access_key, region, attempts, tls or Tls())
         self._class: Any = {"StorageClass": storage_class} if storage_class else {}
         self._encrypted: Any = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         self._condition: Any = {"IfNoneMatch": "*"}

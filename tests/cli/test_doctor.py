@@ -66,6 +66,7 @@ def test_the_doctor_says_what_is_safe(places: Path, strata: Command) -> None:
     assert said.document["sound"] is True
     assert verdicts(said.document) == {
         "LOCAL": "safe", "NETWORK": "safe", "CLOUD": "weaker", "spool": "safe", "keyring": "safe",
+        "TLS": "safe",
     }  # fmt: skip
     assert not [path for path in places.rglob("*") if path.is_file() and "doctor" in path.parts]
     shown = strata("doctor")
@@ -83,7 +84,7 @@ def test_what_does_not_work_ends_with_13(places: Path, monkeypatch: pytest.Monke
     assert said.code == 13
     assert verdicts(said.document) == {
         "LOCAL": "safe", "NETWORK": "failed", "CLOUD": "failed", "spool": "safe",
-        "keyring": "failed", "ledger": "failed", "HOT": "failed",
+        "keyring": "failed", "ledger": "failed", "TLS": "safe", "HOT": "failed",
     }  # fmt: skip
     assert "hunter2" not in said.out + said.err
     shown = strata("doctor")

@@ -292,7 +292,7 @@ def test_an_untrusted_certificate_is_refused(redis_server: RedisServer, folder: 
     with listening(in_tls(redis_server, certificate(folder))) as url:
         with pytest.raises(SourceError, match="not trusted") as caught:
             Connection(parse_address(url.replace("redis://", "rediss://:s3cr3t@")))
-        assert "ssl_ca_certs" in caught.value.hint
+        assert "tls_ca" in caught.value.hint
 
 
 def test_tls_to_a_plain_port_is_said(redis_server: RedisServer) -> None:
