@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
 from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +34,8 @@ _MAKING: Final = threading.Lock()
 """Sessions make one client at a time; clients themselves may be used by many threads."""
 ATTEMPTS: Final = 5
 """How often one request is tried; botocore waits up to 1, 2, 4 and 8 s between the tries."""
+
+_PERMIT: Final[ContextVar[Callable[[], None] | None]] = ContextVar("permit", default=None)
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ def make_client(access: S3Access, connections: int) -> S3Client:
     with _MAKING:
         region = access.region or _session().region_name or ("us-east-1" if endpoint else None)
         try:
-            return _session().client(
+            client = _session().client(
                 "s3",
                 endpoint_url=endpoint,
                 aws_access_key_id=access.access_key_id,
@@ -221,6 +226,39 @@ def make_client(access: S3Access, connections: int) -> S3Client:
             ) from None
         except ValueError:
             raise _wrong_endpoint() from None
+    client.meta.events.register("before-send.s3", _ask_permit)
+    return client
+
+
+@contextmanager
+def permitted(permit: Callable[[], None]) -> Iterator[None]:
+    """Every request within, and every further try at one, asks `permit` before it is sent; what that raises ends it."""
+    before = _PERMIT.set(permit)
+    try:
+        yield
+    finally:
+        _PERMIT.reset(before)
+
+
+class PermittedBody(BytesIO):
+    """A body that asks `permit` before each piece of it is sent.
+
+    A request with a body is begun, and waits for the service to say that it wants the body: time in which it can stand
+    still long after it was permitted.
+    """
+
+    def __init__(self, body: bytes, permit: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._permit = permit
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._permit()
+        return super().read(size)
+
+
+def _ask_permit(**_: Any) -> None:
+    if (permit := _PERMIT.get()) is not None:
+        permit()
 
 
 def _client_certificate(tls: Tls) -> Any:

@@ -28,6 +28,7 @@ from strata.sources.port import (
     ApplyCounts,
     Baseline,
     KnownKeys,
+    Permit,
     Reading,
     RestoreMode,
     Session,
@@ -37,6 +38,10 @@ from strata.storage.port import Buffer, ObjectInfo, ObjectStore
 from strata.storage.wrapped import WrappedStore
 
 _PART: Final = 1 << 16
+
+
+def always() -> None:
+    """Implements Permit: the writer may always write."""
 
 
 class SettableClock:
@@ -108,9 +113,9 @@ class MemorySource:
             raise SourceError(f"{self.tier.label} is not the tier of the backup")
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[MemoryApplication]:
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[MemoryApplication]:
         self.check(description)
-        yield MemoryApplication(self.records, mode)
+        yield MemoryApplication(self.records, mode, permit)
 
     def items(self, scope: Scope) -> Iterator[SourceItem]:
         """The records of the scope as the port has them."""
@@ -147,8 +152,8 @@ class MemorySession:
 class MemoryApplication:
     """Implements Application; what was written takes effect in `finish`."""
 
-    def __init__(self, records: dict[Key, MemoryRecord], mode: RestoreMode) -> None:
-        self._records, self._mode = records, mode
+    def __init__(self, records: dict[Key, MemoryRecord], mode: RestoreMode, permit: Permit) -> None:
+        self._records, self._mode, self._permit = records, mode, permit
         self._written: dict[Key, MemoryRecord] = {}
         self._rows = 0
 
@@ -177,6 +182,7 @@ class MemoryApplication:
             and covered(key[1])
             and not known(key[0], pa.array([key[1]], pa.large_binary()))[0]
         ]
+        self._permit()
         for key in removed:
             del self._records[key]
         self._records.update(self._written)
@@ -234,8 +240,10 @@ class OverlookingSource:
     def check(self, description: dict[str, Any]) -> None:
         self.inner.check(description)
 
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:
-        return self.inner.apply(description, mode)
+    def apply(
+        self, description: dict[str, Any], mode: RestoreMode, permit: Permit
+    ) -> AbstractContextManager[Application]:
+        return self.inner.apply(description, mode, permit)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ from typing import Final, Protocol
 
 from strata.model.run import Progress, Run, RunState, Stage, StageRow
 
-CLAIM_SECONDS: Final = 30.0
+CLAIM_SECONDS: Final = 60.0
 """A claim that was not renewed for so long is free again: its worker is dead or cut off."""
+
+SILENT_SECONDS: Final = 25.0
+"""No lasting effect begins longer after a renewal than this: what then begins has ended when the claim runs out.
+
+The longest request takes 35 s: 5 s to connect to S3 and 30 s for its answer (as long as for one of Redis).
+"""
 
 RENEW_SECONDS: Final = 5.0
 """How often a working stage renews its claim and its lease."""
@@ -88,7 +94,7 @@ class Ledger(Protocol):
         ...
 
     def renew(self, claim: Claim) -> bool:
-        """Keep a claim alive, and the run with it; False where the claim is lost."""
+        """Keep a claim alive, and the run with it; False where the claim is lost, or the run has ended."""
         ...
 
     def finish(self, claim: Claim, result: str, seconds: float) -> str:

@@ -99,9 +99,10 @@ class MemoryLedger:
     def renew(self, claim: Claim) -> bool:
         with self._changing(claim.run_id) as entry:
             row = entry.rows[claim.stage, claim.unit]
-            if row.token == claim.token:
+            kept = row.token == claim.token and not entry.run.state.final
+            if kept:
                 row.expires = time.time() + CLAIM_SECONDS
-            return row.token == claim.token
+            return kept
 
     def finish(self, claim: Claim, result: str, seconds: float) -> str:
         with self._changing(claim.run_id) as entry:

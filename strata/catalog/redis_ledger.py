@@ -65,7 +65,7 @@ return {'claim', tostring(row.attempts)}
 
 _RENEW: Final = """
 local row = read(ARGV[1])
-if not row or row.token ~= ARGV[2] then return {'lost'} end
+if state ~= 'RUNNING' or not row or row.token ~= ARGV[2] then return {'lost'} end
 row.expires = now + tonumber(ARGV[3])
 write(ARGV[1], row)
 return {'ok'}

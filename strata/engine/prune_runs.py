@@ -89,7 +89,9 @@ class PruneRuns:
         """Mark what may go, take back other marks."""
         self.order(run_id)
         others = self.running - {run_id}
-        return self.manager.runner.run(run_id, Stage.MARK, "", Marked, lambda _: self.pruner.mark(others))
+        return self.manager.runner.run(
+            run_id, Stage.MARK, "", Marked, lambda attempt: self.pruner.mark(others, attempt)
+        )
 
     def sweep(self, run_id: str, tier: StorageTier) -> Swept:
         """Remove from one store what has waited out its grace."""

@@ -102,7 +102,7 @@ class Pruner:
         )
         return Planned(view, plan_prune(state), retention, moves)
 
-    def mark(self, running: frozenset[str]) -> Marked:
+    def mark(self, running: frozenset[str], attempt: Attempt) -> Marked:
         """Note, wherever they lie, which backups go when the grace is over, and which stay after all."""
         planned = self.plan(running)
         plan = planned.prune
@@ -114,6 +114,7 @@ class Pruner:
             before = entry.removal_marked_at  # by another clock, perhaps: what takes it back must come after it
             at = max(now, before + _INSTANT) if kind is NoteKind.KEPT and before else now
             for copy in entry.copies:
+                attempt.check()
                 try:
                     self.depots.of(copy.storage_tier).book.add(kind, item.name, at, {"reason": item.reason})
                 except StorageError as error:  # a store that is full must be swept all the same

@@ -33,7 +33,7 @@ from strata.model.ticket import Verified
 from strata.model.tier import Tier
 from strata.planning.restore import later, rounds
 from strata.seal.keyring import Keyring
-from strata.sources.port import Application, ApplyCounts, KnownKeys, RestoreMode, StateSource
+from strata.sources.port import Application, ApplyCounts, KnownKeys, Permit, RestoreMode, StateSource
 from strata.storage.port import ObjectStore
 
 
@@ -116,7 +116,7 @@ class BackupRestorer:
         if mode is RestoreMode.REHEARSE:
             return Applied(tier=tier)
         stack = self.stack(manifest, tier)
-        with naming_tier(tier), self._target(tier, descriptions, mode) as application:
+        with naming_tier(tier), self._target(tier, descriptions, mode, attempt.check) as application:
             read = _write_all(stack, application, content.records, attempt)
             self._try(later(plan.tiers, tier), descriptions)
             counts = application.finish(_known(stack, mode), Scope(content.patterns))
@@ -136,9 +136,9 @@ class BackupRestorer:
                 source_of(self._sources, tier).check(descriptions[tier.value])
 
     def _target(
-        self, tier: Tier, descriptions: Mapping[str, Any], mode: RestoreMode
+        self, tier: Tier, descriptions: Mapping[str, Any], mode: RestoreMode, permit: Permit
     ) -> AbstractContextManager[Application]:
-        return source_of(self._sources, tier).apply(descriptions[tier.value], mode)
+        return source_of(self._sources, tier).apply(descriptions[tier.value], mode, permit)
 
     def items(self, manifest: BackupMetadata, tier: Tier) -> Iterator[pa.Table | LargeValue]:
         """Every record of a tier: tables of `RECORD_SCHEMA` without values in chunks, and those one by one."""

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from strata.catalog.lease import LEASE_SECONDS, Lease
+from strata.catalog.lease import Lease
 from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger
-from strata.clock import Clock
-from strata.errors import BrokerUnavailable, LeaseLost, RunFailed, StageBusy, StrataError
+from strata.clock import Clock, Stopwatch
+from strata.engine.hold import Hold
+from strata.errors import LeaseLost, RunFailed, StageBusy
 from strata.model.layer import Document
 from strata.model.run import Progress, Run, Stage
 
@@ -26,9 +27,6 @@ Result = TypeVar("Result", bound=Document)
 _REPORT_SECONDS: Final = 0.2
 _TOKEN_SHOWN: Final = 12
 """Characters of a claim's token in the names of what its attempt stages: attempts may be counted anew."""
-
-_SILENT_SECONDS: Final = LEASE_SECONDS - 3 * RENEW_SECONDS
-"""A lease that was not renewed for so long may be somebody else's soon: the work stops."""
 
 
 class Waits(Exception):
@@ -58,14 +56,19 @@ def _unguarded(run: Run, claim: Claim) -> None:
 class Attempt:
     """One try at a unit: gives staging its names and passes progress on, at most five times a second."""
 
-    def __init__(self, claim: Claim, ledger: Ledger, clock: Clock, watcher: Watcher | None) -> None:
-        self.claim = claim
+    def __init__(self, hold: Hold, ledger: Ledger, clock: Clock, watcher: Watcher | None) -> None:
+        self.hold = hold
         self._ledger = ledger
         self._clock = clock
         self._watcher = watcher
         self._reported = clock.monotonic()
-        self._lost = threading.Event()
-        self._mark = f"{claim.attempt}-{claim.token[:_TOKEN_SHOWN]}"
+        self._stopped = threading.Event()
+        self._mark = f"{self.claim.attempt}-{self.claim.token[:_TOKEN_SHOWN]}"
+
+    @property
+    def claim(self) -> Claim:
+        """The claim on the unit."""
+        return self.hold.claim
 
     def name(self, *parts: object) -> str:
         """A name in the spool that no other attempt uses."""
@@ -84,16 +87,17 @@ class Attempt:
 
     def sibling(self) -> Attempt:
         """Another hand on the same unit, which can be told to stop without stopping this one."""
-        return Attempt(self.claim, self._ledger, self._clock, self._watcher)
+        return Attempt(self.hold, self._ledger, self._clock, self._watcher)
 
     def check(self) -> None:
-        """LeaseLost where this attempt may not go on."""
-        if self._lost.is_set():
-            raise LeaseLost(f"{self.claim.stage} of {self.claim.run_id} was taken over by another worker")
+        """LeaseLost where this attempt may not go on; to be asked immediately before each lasting effect."""
+        if self._stopped.is_set():
+            raise LeaseLost(f"{self.claim.stage} of {self.claim.run_id} was told to stop")
+        self.hold.check()
 
     def lose(self) -> None:
-        """The claim or the lease is gone."""
-        self._lost.set()
+        """This hand is to stop."""
+        self._stopped.set()
 
 
 class StageRunner:
@@ -112,13 +116,14 @@ class StageRunner:
         self, run_id: str, stage: Stage, unit: str, result: type[Result], work: Callable[[Attempt], Result]
     ) -> Result:
         """The unit's result: done now, or done before."""
+        since = Stopwatch(self._clock)
         taken = self._take(run_id, stage, unit)
         if isinstance(taken, Done):
             return result.model_validate_json(taken.result)
-        attempt = Attempt(taken, self.ledger, self._clock, self.watcher)
         began = self._clock.monotonic()
         try:
-            with self._kept_alive(attempt):
+            with self._held(taken, since) as hold:
+                attempt = Attempt(hold, self.ledger, self._clock, self.watcher)
                 outcome = work(attempt)
                 attempt.check()
         except Exception as error:
@@ -142,32 +147,24 @@ class StageRunner:
             return self.ledger.take(run_id, stage, unit, owner, instead_of=busy)
 
     @contextmanager
-    def _kept_alive(self, attempt: Attempt) -> Iterator[None]:
-        run = self.ledger.run(attempt.claim.run_id)
+    def _held(self, claim: Claim, since: Stopwatch) -> Iterator[Hold]:
+        """The hold on a claimed unit, renewed until the context ends."""
+        run = self.ledger.run(claim.run_id)
         if run is None or run.state.final:
-            raise RunFailed(run.reason if run and run.reason else f"the run {attempt.claim.run_id} has ended")
+            raise RunFailed(run.reason if run and run.reason else f"the run {claim.run_id} has ended")
         self._keep_lease(run.fence, run.run_id)
-        self._guard(run, attempt.claim)
+        self._guard(run, claim)
+        hold = Hold(claim, run.fence, self.ledger, self.lease, self._clock, since)
         stop = threading.Event()
 
         def renew() -> None:
-            renewed = self._clock.monotonic()
-            while not stop.wait(RENEW_SECONDS):
-                try:
-                    if self.ledger.renew(attempt.claim) and not (run.fence and not self.lease.renew(run.fence)):
-                        renewed = self._clock.monotonic()
-                        continue
-                except BrokerUnavailable:  # silence is not loss, as long as the lease cannot have run out meanwhile
-                    if self._clock.monotonic() - renewed < _SILENT_SECONDS:
-                        continue
-                except StrataError:  # the ledger has lost the run
-                    pass
-                attempt.lose()
+            while not hold.lost.is_set() and not stop.wait(RENEW_SECONDS):
+                hold.renew()
 
-        thread = threading.Thread(target=renew, name=f"renew {attempt.claim.stage}", daemon=True)
+        thread = threading.Thread(target=renew, name=f"renew {claim.stage}", daemon=True)
         thread.start()
         try:
-            yield
+            yield hold
         finally:
             stop.set()
             thread.join()

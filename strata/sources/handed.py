@@ -13,7 +13,7 @@ from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ALL_KEYS, Application, Baseline, RestoreMode
+from strata.sources.port import ALL_KEYS, Application, Baseline, Permit, RestoreMode
 
 
 class HandedDocument(Protocol):
@@ -56,6 +56,7 @@ class HandedSource:
         self,
         description: dict[str, Any],  # noqa: ARG002
         mode: RestoreMode,  # noqa: ARG002
+        permit: Permit,  # noqa: ARG002
     ) -> AbstractContextManager[Application]:
         """Raise: nothing can be written to a document."""
         self._refuse()

@@ -26,6 +26,7 @@ from strata.sources.port import (
     ApplyCounts,
     Baseline,
     KnownKeys,
+    Permit,
     RestoreMode,
     Session,
     StateSource,
@@ -53,8 +54,8 @@ class HiddenKey:
         self.inner.check(description)
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[Application]:
-        with self.inner.apply(description, mode) as application:
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[Application]:
+        with self.inner.apply(description, mode, permit) as application:
             yield _Application(application, self)
 
     def among(self, namespace: str, keys: pa.Array) -> npt.NDArray[np.bool_]:

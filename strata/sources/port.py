@@ -55,6 +55,9 @@ class ApplyCounts:
 
 ALL_KEYS: Final = Scope()
 
+Permit = Callable[[], None]
+"""Called immediately before each lasting effect; LeaseLost where this writer was away for too long."""
+
 KnownKeys = Callable[[str, pa.Array], npt.NDArray[np.bool_]]
 """`known(namespace, keys)` says for each key (large_binary array) whether the backup holds it."""
 
@@ -155,8 +158,13 @@ class StateSource(Protocol):
         """
         ...
 
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[Application]:
-        """Begin a restore (EXACT or OVERLAY) of records that were read with this description."""
+    def apply(
+        self, description: dict[str, Any], mode: RestoreMode, permit: Permit
+    ) -> AbstractContextManager[Application]:
+        """Begin a restore (EXACT or OVERLAY) of records that were read with this description.
+
+        Nothing lasting is sent to the tier, and nothing of it sent again, without asking `permit` at that moment.
+        """
         ...
 
 

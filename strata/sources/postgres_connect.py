@@ -51,7 +51,6 @@ _SETTINGS: Final = {
     "synchronize_seqscans": "off",
     "enable_tidscan": "on",
     "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
     "lock_timeout": f"'{LOCK_SECONDS}s'",
     "client_min_messages": "error",
 }
@@ -123,14 +122,16 @@ class Server:
         return SourceUnavailable(f"{self.label} does not answer: {said}")
 
 
-def begin(connection: Connection, mode: str, *, snapshot: str | None = None) -> None:
+def begin(connection: Connection, mode: str, *, snapshot: str | None = None, idle_seconds: int = 0) -> None:
     """Begin a transaction of `mode` under Strata's settings; none of it fixes the transaction's snapshot.
 
     Text is exchanged in the server's own encoding, so that values travel byte for byte. An SQL_ASCII server converts
-    nothing whatever the client says; UTF8 then lets names that are not ASCII through.
+    nothing whatever the client says; UTF8 then lets names that are not ASCII through. `idle_seconds` of silence between
+    statements end it; 0 never do.
     """
     server = connection.info.parameter_status("server_encoding") or "UTF8"
     settings = dict(_SETTINGS, client_encoding="UTF8" if server == "SQL_ASCII" else f"'{server}'")
+    settings["idle_in_transaction_session_timeout"] = f"'{idle_seconds}s'"
     if connection.info.server_version >= _TRANSACTION_TIMEOUTS:
         settings["transaction_timeout"] = "0"
     statements = [f"BEGIN ISOLATION LEVEL {mode}"]

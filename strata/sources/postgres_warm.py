@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from strata.model.identity import Identity
 from strata.model.tier import Tier
-from strata.sources.port import RestoreMode, refuse_state_manager
+from strata.sources.port import Permit, RestoreMode, refuse_state_manager
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Server, begin
 from strata.sources.postgres_identity import identity_of
@@ -66,6 +66,8 @@ class PostgresWarm:
             connection.close()
         rehearse(self._server, kept)
 
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> AbstractContextManager[PostgresApplication]:
+    def apply(
+        self, description: dict[str, Any], mode: RestoreMode, permit: Permit
+    ) -> AbstractContextManager[PostgresApplication]:
         refuse_state_manager(self.tier, description)
-        return restoring(self._server, Description.from_json(description), mode)
+        return restoring(self._server, Description.from_json(description), mode, permit)

@@ -13,7 +13,7 @@ from psycopg import sql
 from strata.errors import IntegrityError, SourceError
 from strata.model.record import LargeValue
 from strata.model.scope import Scope
-from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
+from strata.sources.port import ApplyCounts, KnownKeys, Permit, RestoreMode
 from strata.sources.postgres_catalog import Found
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Connection, Server, begin
@@ -24,6 +24,8 @@ from strata.sources.postgres_merge import Merge, column_list
 from strata.sources.postgres_table import Description, Table
 
 READ_WRITE: Final = "READ COMMITTED READ WRITE"
+IDLE_SECONDS: Final = 60
+"""The server ends the transaction of a restore or a rehearsal that says nothing for so long, and its locks with it."""
 
 
 @dataclass
@@ -74,13 +76,15 @@ Taking = Callable[[Connection, Sequence[Step]], None]
 class PostgresApplication:
     """Takes records and puts them into their tables; nothing is visible or lasting before `finish` returns."""
 
-    def __init__(self, server: Server, connection: Connection, prepared: Prepared, mode: RestoreMode) -> None:
+    def __init__(
+        self, server: Server, connection: Connection, prepared: Prepared, mode: RestoreMode, permit: Permit
+    ) -> None:
         self._server = server
         self._connection = connection
         self._prepared = prepared
         self._places = {place.table.name: place for place in prepared.places}
         self._guards = prepared.guards
-        self._mode = mode
+        self._mode, self._permit = mode, permit
         self._counts = ApplyCounts()
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -164,20 +168,24 @@ class PostgresApplication:
         ]
         with self._server.speaking("committing"):
             self._guards.release(self._connection)
+            self._permit()  # no rollback takes the sequences back
             keeps_newer = self._mode is not RestoreMode.EXACT or not scope.is_everything
             self._counts.notes += set_sequences(self._connection, self._prepared.tables, forward_only=keeps_newer)
+            self._permit()
             self._connection.commit()
 
 
 @contextmanager
-def restoring(server: Server, description: Description, mode: RestoreMode) -> Iterator[PostgresApplication]:
+def restoring(
+    server: Server, description: Description, mode: RestoreMode, permit: Permit
+) -> Iterator[PostgresApplication]:
     """Begin the transaction, see that everything fits, and take the rows; leaving it unfinished takes all back."""
     connection = server.connect()
     try:
         with server.speaking("preparing its tables"):
-            begin(connection, READ_WRITE)
+            begin(connection, READ_WRITE, idle_seconds=IDLE_SECONDS)
             prepared = prepare(server, connection, description, take_all)
-        yield PostgresApplication(server, connection, prepared, mode)
+        yield PostgresApplication(server, connection, prepared, mode, permit)
     finally:
         connection.close()
 

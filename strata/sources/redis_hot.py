@@ -25,10 +25,16 @@ from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
 from strata.sources.hot_method import HotMethod
-from strata.sources.port import ALL_KEYS, Baseline, RestoreMode, refuse_state_manager
+from strata.sources.port import ALL_KEYS, Baseline, Permit, RestoreMode, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
-from strata.sources.redis_server import RedisServer, check_writable, identify, identity_of
+from strata.sources.redis_server import (
+    RedisServer,
+    check_writable,
+    end_other_restores,
+    identify,
+    identity_of,
+)
 from strata.sources.redis_sync import SyncStream
 from strata.sources.redis_transaction import milliseconds
 from strata.sources.redis_url import RedisAddress, parse_address
@@ -72,13 +78,15 @@ class RedisHot:
             self._check(connection, description)
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[RedisApplication]:
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[RedisApplication]:
         """Begin a restore; what was written stays written, for Redis has nothing to take it back with."""
         if mode is RestoreMode.REHEARSE:
             raise ValueError("a rehearsal writes nothing: use check()")
         refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
+            end_other_restores(connection, description["databases"])
+            connection.permit = permit
             yield RedisApplication(connection, description["databases"], mode)
 
     def _check(self, connection: Connection, description: dict[str, Any]) -> None:

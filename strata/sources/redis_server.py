@@ -21,6 +21,8 @@ _NO_SUCH_TYPE: Final = b"\xff"
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5  # CRC-64 Jones, reflected
 _CHILDREN: Final = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "module_fork_in_progress")
 _PROBE_KEY: Final = b"strata:check"
+_RESTORES: Final = "strata-restore"
+"""The name of a connection that a restore writes by."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,22 @@ def check_writable(connection: Connection, dump_version: int | None, dumped_by: 
         )
     if refusal_code(answer) != "NOPERM" or "access" not in str(answer):  # that one key may be out of the user's reach
         raise refused(connection.address, answer, "takes no writes")
+
+
+def end_other_restores(connection: Connection, databases: Sequence[int]) -> None:
+    """Close what other restores into these databases have open: what they have on its way is then not done any more.
+
+    One restore at a time may write, and it is this one; another was frozen, or waits in a proxy. Where the user may not
+    list or close connections, only time ends them.
+    """
+    listed = connection.send(pack(b"CLIENT", b"LIST"), 1).take()[0]
+    if not isinstance(listed, Refusal):
+        lines = listed.decode("utf-8", "replace").splitlines()
+        clients = [dict(part.partition("=")[::2] for part in line.split(" ")) for line in lines]
+        for client in clients:
+            if client.get("name") == _RESTORES and client.get("db") in set(map(str, databases)):
+                connection.send(pack(b"CLIENT", b"KILL", b"ID", client["id"].encode()), 1).take()
+    connection.send(pack(b"CLIENT", b"SETNAME", _RESTORES.encode()), 1).take()
 
 
 def _info(connection: Connection) -> dict[str, str]:

@@ -75,7 +75,7 @@ class RedisApplication:
                 self._connection.close()
         if sent != value.size:
             raise SourceError(f"a large value of HOT (Redis) came with {sent:,} bytes in place of {value.size:,}")
-        self._windows.append((self._connection.send(after + _TIME, 2), value.size))
+        self._windows.append((self._connection.send(after + _TIME, 2), value.size))  # only now can the server do it
         self._settle(0)
 
     def finish(self, known: KnownKeys, scope: Scope) -> ApplyCounts:

@@ -17,20 +17,24 @@ import os
 import select
 import socket
 import ssl
+import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
 import hiredis
 
-from strata.errors import SourceError, SourceUnavailable
+from strata.errors import LeaseLost, SourceError, SourceUnavailable
 from strata.model.tier import Tier
 from strata.sources.redis_commands import pack
 from strata.sources.redis_url import RedisAddress
 
 _RECEIVE_BYTES: Final = 256 << 10
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+_USER_TIMEOUT: Final[int | None] = getattr(socket, "TCP_USER_TIMEOUT", None)
 _NOTHING: Final = object()  # hiredis' own False would equal the integer 0, which is a reply
 _PASSING: Final = frozenset({"LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN"})
 _HINTS: Final = {
@@ -106,6 +110,8 @@ class Connection:
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._tickets: deque[Ticket] = deque()
         self._database = 0
+        self.permit: Callable[[], None] = lambda: None
+        """Asked before anything is sent, and again before the rest of it where the server was slow to take it."""
         try:
             self._log_in()
         except BaseException:
@@ -126,6 +132,12 @@ class Connection:
     def close(self) -> None:
         """End the connection; what was sent and not answered may or may not have been done."""
         self._socket.close()
+
+    def _reset(self) -> None:
+        """End the connection at once: what was not taken by the server yet is not sent any more."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.close()
 
     def send(self, commands: bytes, count: int) -> Ticket:
         """Send packed commands that will have `count` replies."""
@@ -156,13 +168,17 @@ class Connection:
         view = memoryview(data)
         try:
             while view:
+                self.permit()
                 try:
                     view = view[self._socket.send(view) :]
                 except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     if self._wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
                         self._read_some()
+        except LeaseLost:
+            self._reset()
+            raise
         except OSError as error:
-            self.close()
+            self._reset()
             raise _unavailable(self.address, error) from None
 
     def receive_next(self) -> None:
@@ -177,7 +193,7 @@ class Connection:
                 next_reply = iter(self._reader.gets, _NOTHING)
                 replies.extend(islice(next_reply, ticket.count - len(replies)))
         except OSError as error:
-            self.close()
+            self._reset()
             raise _unavailable(self.address, error) from None
         except hiredis.ProtocolError:
             self.close()
@@ -265,6 +281,8 @@ def _connect(address: RedisAddress) -> socket.socket:
         opened = socket.create_connection((address.host, address.port), address.connect_seconds)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if _USER_TIMEOUT is not None:  # what lies in the kernel is not sent later, even where this process is frozen
+            opened.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(address.reply_seconds * 1000))
         return opened
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

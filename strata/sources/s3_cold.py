@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.s3client import ATTEMPTS, S3Access, credentials_of, location, make_client
-from strata.sources.port import RestoreMode, refuse_state_manager
+from strata.sources.port import Permit, RestoreMode, refuse_state_manager
 from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_identity import identity_of
@@ -66,9 +66,9 @@ class S3Cold:
             bucket.page(limit=1)
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[ColdApplication]:
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[ColdApplication]:
         refuse_state_manager(self.tier, description)
-        with self._bucket() as bucket, closing(ColdApplication(bucket, mode, self._threads)) as application:
+        with self._bucket() as bucket, closing(ColdApplication(bucket, mode, self._threads, permit)) as application:
             yield application
 
     @cached_property

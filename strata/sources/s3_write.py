@@ -17,10 +17,10 @@ from strata.errors import SourceError
 from strata.model.record import LargeValue
 from strata.model.scope import Scope
 from strata.model.tier import Tier
-from strata.s3client import Translated
+from strata.s3client import PermittedBody, Translated, permitted
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
-from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
+from strata.sources.port import ApplyCounts, KnownKeys, Permit, RestoreMode
 from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_listing import pages
 from strata.sources.s3_object import arguments_of, cold_failure
@@ -40,9 +40,9 @@ _TIER: Final = Tier.COLD.label
 class ColdApplication:
     """One restore into COLD."""
 
-    def __init__(self, bucket: Bucket, mode: RestoreMode, threads: int) -> None:
+    def __init__(self, bucket: Bucket, mode: RestoreMode, threads: int, permit: Permit) -> None:
         self._bucket = bucket
-        self._mode = mode
+        self._mode, self._permit = mode, permit
         self._flight = InFlight(threads, threads * _PART)
         self._puts: deque[Call[None]] = deque()
         self._counts = ApplyCounts()
@@ -88,8 +88,10 @@ class ColdApplication:
         self._counts.bytes += size
 
     def _put(self, key: str, body: bytes, attrs: str | None) -> None:
-        with Translated(cold_failure("be written")):
-            self._bucket.client.put_object(**self._target(key), Body=body, **arguments_of(attrs))
+        with permitted(self._permit), Translated(cold_failure("be written")):
+            self._bucket.client.put_object(
+                **self._target(key), Body=PermittedBody(body, self._permit), **arguments_of(attrs)
+            )
 
     def _target(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket.name, "Key": self._bucket.prefix + key}
@@ -98,13 +100,13 @@ class ColdApplication:
         """Upload a large value in parts; what was uploaded is taken back where it fails."""
         self._settle_puts()
         client, target = self._bucket.client, self._target(_name(value.key))
-        with Translated(cold_failure("be written")):
+        with permitted(self._permit), Translated(cold_failure("be written")):
             begun = client.create_multipart_upload(**target, **arguments_of(value.attrs))
         target["UploadId"] = begun["UploadId"]
         calls: deque[Call[CompletedPartTypeDef]] = deque()
         try:
             parts = self._upload_parts(value, target, calls)
-            with Translated(cold_failure("be written")):
+            with permitted(self._permit), Translated(cold_failure("be written")):
                 client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
         except BaseException:
             for call in calls:  # a part that lands after the abort would stay, and be paid for
@@ -128,8 +130,10 @@ class ColdApplication:
         return done
 
     def _put_part(self, target: dict[str, Any], number: int, body: bytes) -> CompletedPartTypeDef:
-        with Translated(cold_failure("be written")):
-            answer = self._bucket.client.upload_part(**target, PartNumber=number, Body=body)
+        with permitted(self._permit), Translated(cold_failure("be written")):
+            answer = self._bucket.client.upload_part(
+                **target, PartNumber=number, Body=PermittedBody(body, self._permit)
+            )
         return {"ETag": answer["ETag"], "PartNumber": number}
 
     def _listed(self, scope: Scope) -> Iterator[list[str]]:
@@ -142,11 +146,16 @@ class ColdApplication:
     def _remove(self, keys: list[str]) -> None:
         together = [key for key in keys if _fits_xml(key)]
         alone = [key for key in keys if not _fits_xml(key)]
-        if together and not self._bucket.delete(together):
-            alone = keys
-        for call in [self._flight.start(0, self._bucket.delete_one, key) for key in alone]:
+        with permitted(self._permit):
+            if together and not self._bucket.delete(together):
+                alone = keys
+        for call in [self._flight.start(0, self._remove_one, key) for key in alone]:
             self._flight.take(call)
         self._counts.removed += len(keys)
+
+    def _remove_one(self, key: str) -> None:
+        with permitted(self._permit):
+            self._bucket.delete_one(key)
 
 
 def _blocks(value: LargeValue) -> Iterator[bytes]:

@@ -67,15 +67,24 @@ class Calls:
         """What the method answers, awaited if need be."""
         return self.each(method, [arguments])[0]
 
-    def each(self, method: Method, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """What the method answers to each, in order: sync one after the other, async `AT_A_TIME` together."""
-        return self._pool.submit(self._each, method, arguments).result()
+    def each(
+        self, method: Method, arguments: Sequence[tuple[Any, ...]], permit: Callable[[], None] = lambda: None
+    ) -> list[Any]:
+        """What the method answers to each, in order: sync one after the other, async `AT_A_TIME` together.
 
-    def _each(self, method: Method, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        `permit` is asked before each call.
+        """
+        return self._pool.submit(self._each, method, arguments, permit).result()
+
+    def _each(self, method: Method, arguments: Sequence[tuple[Any, ...]], permit: Callable[[], None]) -> list[Any]:
+        def call(each: tuple[Any, ...]) -> Any:
+            permit()
+            return method(*each)
+
         answers: list[Any] = []
         try:
             for start in range(0, len(arguments), AT_A_TIME):
-                some = [method(*each) for each in arguments[start : start + AT_A_TIME]]
+                some = [call(each) for each in arguments[start : start + AT_A_TIME]]
                 answers += self._runner.run(_settled(some)) if any(map(inspect.isawaitable, some)) else some
         except StrataError:
             raise

@@ -24,7 +24,7 @@ from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, RestoreMode
+from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, Permit, RestoreMode
 from strata.sources.redis_columns import Columns
 from strata.sources.state_calls import AT_A_TIME, Calls, Methods, open_object
 
@@ -87,11 +87,13 @@ class StateManagerSource:
             pass
 
     @contextmanager
-    def apply(self, description: dict[str, Any], mode: RestoreMode) -> Iterator[StateManagerApplication]:
+    def apply(
+        self, description: dict[str, Any], mode: RestoreMode, permit: Permit
+    ) -> Iterator[StateManagerApplication]:
         """Begin a restore; what was set stays set."""
         self._check(description)
         with self._opened() as (calls, methods):
-            yield StateManagerApplication(self.tier, calls, methods, self._own, mode)
+            yield StateManagerApplication(self.tier, calls, methods, self._own, mode, permit)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Calls, Methods]]:
@@ -181,8 +183,9 @@ class StateManagerSession:
 class StateManagerApplication:
     """Implements Application: sets what it is given at once, and removes at the end what the backup does not hold."""
 
-    def __init__(self, tier: Tier, calls: Calls, methods: Methods, own: Own, mode: RestoreMode) -> None:
+    def __init__(self, tier: Tier, calls: Calls, methods: Methods, own: Own, mode: RestoreMode, permit: Permit) -> None:
         self._tier, self._calls, self._methods, self._own, self._mode = tier, calls, methods, own, mode
+        self._permit = permit
         self._counts = ApplyCounts()
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -224,11 +227,12 @@ class StateManagerApplication:
     def _set(self, items: dict[str, Any]) -> None:
         if self._methods.batch_set_state is None:
             assert self._methods.set_state is not None
-            answers = self._calls.each(self._methods.set_state, list(items.items()))
+            answers = self._calls.each(self._methods.set_state, list(items.items()), self._permit)
             done = sum(answer is not False for answer in answers)
         else:
             pairs = zip(items.values(), self._categories(list(items)), strict=True)
-            answer = self._calls.one(self._methods.batch_set_state, dict(zip(items, pairs, strict=True)))
+            named = dict(zip(items, pairs, strict=True))
+            (answer,) = self._calls.each(self._methods.batch_set_state, [(named,)], self._permit)
             told = isinstance(answer, int) and answer is not True
             done = int(answer) if told else len(items)
         if done != len(items):
@@ -247,7 +251,7 @@ class StateManagerApplication:
         """Remove keys; those that had to be left."""
         if self._methods.delete is None:
             return set(names)
-        answers = self._calls.each(self._methods.delete, [(name,) for name in names])
+        answers = self._calls.each(self._methods.delete, [(name,) for name in names], self._permit)
         unsure = [(name,) for name, answer in zip(names, answers, strict=True) if answer is False]
         there = sum(value is not None for value in self._calls.each(self._methods.get_state, unsure))
         if there:

@@ -30,7 +30,7 @@ from strata.model.tier import Tier
 from strata.sources.handed import HandedSource
 from strata.sources.port import RestoreMode, StateSource
 from strata.sources.redis_hot import RedisHot
-from strata.testing import Key, MemoryRecord, MemorySource
+from strata.testing import Key, MemoryRecord, MemorySource, always
 from tests.engine.workbench import RUN, Workbench
 
 SECRET = b"PLANTED-SECRET-0123456789"
@@ -204,7 +204,7 @@ def test_only_keys_of_the_scope_are_read(folder: Path) -> None:
 def test_a_document_is_only_read() -> None:
     """Nothing is restored into one."""
     source = HandedSource(Tier.HOT, lambda: pytest.fail("opened"))
-    for use in (lambda: source.check({}), lambda: source.apply({}, RestoreMode.EXACT)):
+    for use in (lambda: source.check({}), lambda: source.apply({}, RestoreMode.EXACT, always)):
         with pytest.raises(SourceError, match="is only read"):
             use()
 

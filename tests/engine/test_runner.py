@@ -171,7 +171,7 @@ def test_work_stops_when_the_lease_is_lost(runner: StageRunner, lease: FileLease
 
     def work(attempt: Attempt) -> Outcome:
         lease.release(1)
-        assert attempt._lost.wait(10)
+        assert attempt.hold.lost.wait(10)
         attempt.report(Progress())
         raise AssertionError
 
@@ -186,7 +186,7 @@ def test_work_that_never_looked_up_leaves_no_result_without_its_lease(runner: St
 
     def work(attempt: Attempt) -> Outcome:
         lease.release(1)
-        assert attempt._lost.wait(10)
+        assert attempt.hold.lost.wait(10)
         return Outcome(text="too late")
 
     with pytest.raises(LeaseLost):
@@ -200,7 +200,7 @@ def test_work_stops_when_its_claim_was_taken_over(runner: StageRunner) -> None:
 
     def work(attempt: Attempt) -> Outcome:
         runner.ledger.take(RUN, Stage.MERGE, "hot", "elsewhere:1:1", instead_of=this_process())
-        assert attempt._lost.wait(10)
+        assert attempt.hold.lost.wait(10)
         attempt.check()
         raise AssertionError
 

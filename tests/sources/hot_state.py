@@ -19,6 +19,7 @@ from strata.model.scope import Scope
 from strata.sources.hot_method import HotMethod
 from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
 from strata.sources.redis_hot import RedisHot
+from strata.testing import always
 
 EVERYTHING = Scope()
 FAR = 4_102_444_800_123  # the year 2100, to the millisecond
@@ -161,7 +162,7 @@ def put_back(
 ) -> ApplyCounts:
     """Restore items and say what was done."""
     kept = list(items)
-    with RedisHot(url).apply(description, mode) as application:
+    with RedisHot(url).apply(description, mode, always) as application:
         for item in kept:
             if isinstance(item, LargeValue):
                 application.write_large(item)

@@ -17,6 +17,7 @@ from strata.model.record import SOURCE_SCHEMA, LargeValue
 from strata.model.scope import Scope
 from strata.sources.port import ApplyCounts, RestoreMode
 from strata.sources.postgres_warm import PostgresWarm
+from strata.testing import always
 
 EVERYTHING = Scope()
 
@@ -105,7 +106,7 @@ class Database:
         """Write a backup into this database."""
         source = self.source()
         source.check(backup.description)
-        with source.apply(backup.description, mode) as application:
+        with source.apply(backup.description, mode, always) as application:
             for batch in backup.batches:
                 application.write(batch)
             return application.finish(known or backup.knows, scope)

@@ -17,6 +17,7 @@ from strata.model.scope import Scope
 from strata.s3client import S3Access, make_client
 from strata.sources.port import ApplyCounts, Reading, RestoreMode, StateSource
 from strata.sources.s3_cold import S3Cold
+from strata.testing import always
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -152,7 +153,7 @@ def copy(
         assert (namespace, keys.type) == ("", pa.large_binary())
         return np.array([key in held for key in keys.to_pylist()], dtype=bool)
 
-    with source.connect() as session, target.apply({}, mode) as application:
+    with source.connect() as session, target.apply({}, mode, always) as application:
         for item in session.read(scope):
             if isinstance(item, LargeValue):
                 held.add(item.key)

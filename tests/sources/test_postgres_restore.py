@@ -12,6 +12,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import Encoding
 from strata.model.scope import Scope
 from strata.sources.port import RestoreMode
+from strata.testing import always
 from tests.sources.postgres_database import EVERYTHING, Database, keyed, large
 from workers.local_stack.servers import postgres_binary
 
@@ -155,7 +156,7 @@ def test_leaving_without_finish_takes_everything_back(database: Database) -> Non
     """A restore that is given up has written nothing."""
     backup = keyed(database)
     before = database.text("t")
-    with database.source().apply(backup.description, RestoreMode.EXACT) as application:
+    with database.source().apply(backup.description, RestoreMode.EXACT, always) as application:
         application.write(backup.batches[0])
     assert database.text("t") == before
 
@@ -187,7 +188,7 @@ def test_a_large_value_is_streamed_into_its_row(database: Database) -> None:
     database.run("CREATE TABLE t (id int PRIMARY KEY, v text)")
     backup = database.backup("t")
     line = b"1\t" + b"x" * 5_000_000 + b"\n"
-    with database.source().apply(backup.description, RestoreMode.EXACT) as application:
+    with database.source().apply(backup.description, RestoreMode.EXACT, always) as application:
         application.write_large(large("public.t", b"1", line, Encoding.PG_COPY_TEXT))
         counts = application.finish(backup.knows, EVERYTHING)
     assert database.text("t") == line
@@ -244,7 +245,7 @@ def test_a_server_that_ends_the_connection_fails_the_restore(database: Database)
     """A dead connection is an error of the next step, and what it wrote is gone."""
     backup = keyed(database)
     before = database.text("t")
-    with database.source().apply(backup.description, RestoreMode.EXACT) as application:
+    with database.source().apply(backup.description, RestoreMode.EXACT, always) as application:
         database.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'strata'"

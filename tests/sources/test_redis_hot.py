@@ -20,6 +20,7 @@ from strata.sources.redis_read import DatabaseReader
 from strata.sources.redis_transaction import ExpiryCommand
 from strata.sources.redis_url import parse_address
 from strata.sources.resp import Connection
+from strata.testing import always
 from tests.sources.hot_state import (
     EVERYTHING,
     FAR,
@@ -345,7 +346,7 @@ def test_expired_records_are_dropped_and_counted(hot_url: str) -> None:
     there = client(hot_url)
     for mode, left in ((RestoreMode.OVERLAY, b"later"), (RestoreMode.EXACT, None)):
         there.set("gone", "later")
-        with RedisHot(hot_url).apply(DESCRIPTION, mode) as application:
+        with RedisHot(hot_url).apply(DESCRIPTION, mode, always) as application:
             application.write(batch({b"gone": b"old", b"gone too": b"old"}, expiry=PAST))
             application.write(batch({b"kept": b"1"}, expiry=FAR))
             application.write_large(_large(b"large and gone", b"x", PAST))
@@ -412,7 +413,7 @@ def test_a_large_value_cut_short_writes_nothing(hot_url: str) -> None:
     there.set("k", "before")
     short = LargeValue("0", b"k", Encoding.REDIS_STRING, 3 << 20, iter([b"x" * (1 << 20)]))
     with (
-        RedisHot(hot_url).apply(DESCRIPTION, RestoreMode.OVERLAY) as application,
+        RedisHot(hot_url).apply(DESCRIPTION, RestoreMode.OVERLAY, always) as application,
         pytest.raises(SourceError, match="1,048,576 bytes in place of 3,145,728"),
     ):
         application.write_large(short)
@@ -445,7 +446,7 @@ def test_dumps_of_a_newer_server_are_refused_and_strings_are_not(hot_url: str) -
 
 def test_a_rehearsal_is_not_an_application(hot_url: str) -> None:
     """apply() cannot be begun in a mode that must not write."""
-    with pytest.raises(ValueError, match="check"), RedisHot(hot_url).apply(DESCRIPTION, RestoreMode.REHEARSE):
+    with pytest.raises(ValueError, match="check"), RedisHot(hot_url).apply(DESCRIPTION, RestoreMode.REHEARSE, always):
         pass
 
 
@@ -458,7 +459,7 @@ def test_a_server_that_does_not_answer_is_never_an_empty_one() -> None:
         pass
     with pytest.raises(SourceUnavailable, match=sentence) as caught:
         source.check(DESCRIPTION)
-    with pytest.raises(SourceUnavailable, match=sentence), source.apply(DESCRIPTION, RestoreMode.EXACT):
+    with pytest.raises(SourceUnavailable, match=sentence), source.apply(DESCRIPTION, RestoreMode.EXACT, always):
         pass
     assert caught.value.hint
     assert "s3cr3t" not in repr(source) + str(caught.value) + caught.value.hint
@@ -487,7 +488,7 @@ def test_a_server_killed_during_a_restore_is_an_error(folder: Path) -> None:
     """A restore that loses its server says so."""
     server = start_redis(folder)
     try:
-        with RedisHot(server.url).apply(DESCRIPTION, RestoreMode.EXACT) as application:
+        with RedisHot(server.url).apply(DESCRIPTION, RestoreMode.EXACT, always) as application:
             application.write(batch({b"a": b"1"}))
             server.child.kill()
             server.child.wait()
@@ -501,7 +502,7 @@ def test_a_full_server_refuses_in_a_sentence_without_keys(folder: Path) -> None:
     """Memory is full: an error that says how many records and what to do, with no key in it."""
     server = start_redis(folder, options=["--maxmemory", "4mb"])
     try:
-        with RedisHot(server.url).apply(DESCRIPTION, RestoreMode.OVERLAY) as application:
+        with RedisHot(server.url).apply(DESCRIPTION, RestoreMode.OVERLAY, always) as application:
             application.write(batch({b"private %d" % number: b"v" * 1000 for number in range(8000)}))
             with pytest.raises(SourceError, match=r"refused [\d,]+ of 8,000 records: OOM") as caught:
                 application.finish(knowing([]), EVERYTHING)

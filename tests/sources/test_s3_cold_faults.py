@@ -13,6 +13,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import LARGE_VALUE, LargeValue
 from strata.sources.port import RestoreMode
 from strata.sources.s3_cold import S3Cold
+from strata.testing import always
 from tests.s3_proxy import Spoil, spoiling_proxy
 from tests.sources.s3_objects import (
     EVERYTHING,
@@ -175,7 +176,7 @@ def test_a_service_that_is_away_is_no_empty_tier() -> None:
         for ask in (session.cut, session.describe, lambda: list(session.read(EVERYTHING)), lambda: source.check({})):
             with pytest.raises(SourceUnavailable, match="cannot be reached"):
                 ask()
-    with source.apply({}, RestoreMode.OVERLAY) as application, pytest.raises(SourceUnavailable):  # noqa: PT012
+    with source.apply({}, RestoreMode.OVERLAY, always) as application, pytest.raises(SourceUnavailable):  # noqa: PT012
         application.write_large(LargeValue("", b"k", SOURCE, 1, iter([b"x"])))
         application.finish(lambda _, keys: np.ones(len(keys), dtype=bool), EVERYTHING)
 
@@ -226,7 +227,7 @@ def test_what_the_service_refuses_is_an_error_for_good(
     """A storage class or metadata that cannot be written fails the restore with the reason."""
     value = LargeValue("", b"key", SOURCE, size, iter([b"x" * size]), attrs=json.dumps(attrs))
     with (  # noqa: PT012 - either call may notice first
-        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY) as application,
+        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY, always) as application,
         pytest.raises(SourceError, match=reason) as caught,
     ):
         application.write_large(value)
@@ -245,7 +246,7 @@ def test_a_large_upload_that_fails_is_taken_back(moto: Service, moto_bucket: str
 
     value = LargeValue("", b"key", SOURCE, 40 * MIB, parts())
     with (
-        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY) as application,
+        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY, always) as application,
         pytest.raises((SourceError, ZeroDivisionError)),
     ):
         application.write_large(value)
@@ -257,7 +258,7 @@ def test_a_key_that_is_not_utf8_is_refused(moto: Service, moto_bucket: str) -> N
     """A record of another tier whose key S3 cannot hold is an error that does not show it."""
     value = LargeValue("", b"\xff\xfe", SOURCE, 1, iter([b"x"]))
     with (
-        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY) as application,
+        moto.cold(moto_bucket).apply({}, RestoreMode.OVERLAY, always) as application,
         pytest.raises(SourceError, match="not UTF-8"),
     ):
         application.write_large(value)

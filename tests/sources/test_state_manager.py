@@ -26,6 +26,7 @@ from strata.settings import Settings
 from strata.sources.port import RestoreMode
 from strata.sources.redis_hot import RedisHot
 from strata.sources.state_manager import StateManagerSource, encoded
+from strata.testing import always
 from strata.wiring import Wiring
 from tests.sources import state_objects
 from tests.sources.state_objects import (
@@ -181,7 +182,7 @@ def test_without_category_of_the_category_is_the_tiers_own(monkeypatch: pytest.M
         ["key", "value", "encoding"],
     )
     for expected in (StateCategory.WARM, None):
-        with source.apply({"source": "state manager"}, RestoreMode.OVERLAY) as application:
+        with source.apply({"source": "state manager"}, RestoreMode.OVERLAY, always) as application:
             application.write(records)
         assert heard.told == {"a": expected}
         monkeypatch.delattr("tests.sources.test_state_manager.StateCategory", raising=False)
@@ -241,7 +242,7 @@ def test_only_keys_of_the_scope_and_of_its_own_are_read_and_removed() -> None:
     source = StateManagerSource(f"{OBJECTS}:three_dicts", Tier.WARM, ("config:*", "archive:*", "ml_model:*"))
     assert set(rows(source)) == {"config:limits", "archive:2024"}
     assert set(rows(source, Scope(("archive:*", "position:*")))) == {"archive:2024"}
-    with source.apply({"source": "state manager"}, RestoreMode.EXACT) as application:
+    with source.apply({"source": "state manager"}, RestoreMode.EXACT, always) as application:
         counts = application.finish(lambda _, keys: pa.array([False] * len(keys)).to_numpy(False), Scope())
     assert counts.removed == 2
     assert set(held.held()) == set(STATES) - {"config:limits", "archive:2024"}
@@ -310,7 +311,7 @@ def test_keys_that_were_not_set_fail_the_restore(name: str) -> None:
     )
     with (
         pytest.raises(SourceError, match="of 2 keys"),
-        source.apply({"source": "state manager"}, RestoreMode.EXACT) as application,
+        source.apply({"source": "state manager"}, RestoreMode.EXACT, always) as application,
     ):
         application.write(records)
 
@@ -321,7 +322,7 @@ def test_keys_that_were_not_removed_fail_the_restore() -> None:
     source = StateManagerSource("tests.sources.test_state_manager:keeping", Tier.HOT)
     with (
         pytest.raises(SourceError, match="removed 0 of"),
-        source.apply({"source": "state manager"}, RestoreMode.EXACT) as application,
+        source.apply({"source": "state manager"}, RestoreMode.EXACT, always) as application,
     ):
         application.finish(lambda _, keys: pa.array([False] * len(keys)).to_numpy(False), Scope())
 
@@ -420,7 +421,7 @@ def test_what_is_no_list_of_keys_is_refused(keys: Any) -> None:
 def test_what_is_missing_is_one_sentence(name: str, lacking: str) -> None:
     """A missing module, attribute or method is a SettingError that names the setting, before anything is read."""
     source = StateManagerSource(name, Tier.HOT)
-    for use in (source.connect, lambda: source.apply({"source": "state manager"}, RestoreMode.EXACT)):
+    for use in (source.connect, lambda: source.apply({"source": "state manager"}, RestoreMode.EXACT, always)):
         with pytest.raises(SettingError, match=lacking) as caught, use():
             pass
         assert caught.value.sentence.startswith("STRATA_STATE_MANAGER names ")
