@@ -15,6 +15,7 @@ from typing import Final
 from bench.limits import Section
 from strata.catalog.metadata import MANIFEST
 from strata.model.backup_type import BackupType
+from strata.model.coverage import SourceKind
 from strata.model.layer import LayerKind, LayerRef
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, Changes, TierContent, manifest_name
 from strata.model.tier import StorageTier, Tier
@@ -135,6 +136,7 @@ def _manifest(
     tiers = (
         TierContent(
             tier=tier,
+            source=SourceKind.LIVE,
             stack=stack,
             records=500_000,
             logical_bytes=10**8,

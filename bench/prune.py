@@ -64,7 +64,7 @@ def _entry(number: int, of: int) -> CatalogueEntry:
         "created_at": made.isoformat(),
         "recorded_at": made.isoformat(),
         "parent": _name(number - 1) if of_day else None,
-        "tiers": _TIERS,
+        "covers": [[tier, "live", ["*"], 1] for tier in _TIERS],
         "records": 1,
         "logical_bytes": 1,
         "added_bytes": 1,

@@ -12,7 +12,8 @@ from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
 from strata.clock import Clock, SystemClock
 from strata.errors import SettingError
-from strata.model.tier import StorageTier
+from strata.model.coverage import SourceKind
+from strata.model.tier import StorageTier, Tier
 from strata.planning.policy import Promises
 from strata.planning.retention import RetentionService
 from strata.planning.tables import copy_rule
@@ -73,13 +74,23 @@ class StoreWiring:
     @cached_property
     def retention(self) -> RetentionService:
         """Which backups are kept."""
-        return RetentionService(self.settings.retention_days, self.settings.keep)
+        return RetentionService(self.settings.retention_days, self.settings.keep, frozenset(self.tiers))
 
     @cached_property
     def promises(self) -> Promises:
         """What is promised about backups."""
         locking = frozenset(self.locking)
-        return Promises(self.settings.promised, copy_rule(self.settings.copy_rule), locking=locking)
+        rule, tiers = copy_rule(self.settings.copy_rule), frozenset(self.tiers)
+        return Promises(self.settings.promised, rule, locking=locking, tiers=tiers)
+
+    @cached_property
+    def tiers(self) -> dict[Tier, SourceKind]:
+        """The configured tiers, and from where each is read."""
+        settings = self.settings
+        urls = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
+        live = {tier: SourceKind.LIVE for tier, url in urls.items() if url is not None}
+        manager = settings.state_manager_tier
+        return live if manager is None else {**live, manager: SourceKind.STATE_MANAGER}
 
     @cached_property
     def _transport(self) -> TransportService:

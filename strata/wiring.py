@@ -280,9 +280,8 @@ class Wiring(StoreWiring):
 
     def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory) -> BackupManager:
         settings = self.settings
-        configured = {Tier.HOT: settings.hot_url, Tier.WARM: settings.warm_url, Tier.COLD: settings.cold_url}
         options = BackupOptions(
-            tiers={tier: url is not None or tier is settings.state_manager_tier for tier, url in configured.items()},
+            tiers=self.tiers,
             place=self.strategy.place,
             zstd_level=settings.zstd_level,
             segment_bytes=settings.segment_bytes,

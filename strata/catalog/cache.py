@@ -24,10 +24,11 @@ from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp
 from strata.catalog.signed import Signer
 from strata.errors import KeyringError
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.tier import Tier
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _DOMAIN: Final = b"strata cache v0\n"
 _BUSY_SECONDS: Final = 1.0
 _BROKEN: Final = (sqlite3.Error, OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -42,7 +43,7 @@ CREATE TABLE store (url TEXT NOT NULL);
 CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes INTEGER, begun TEXT);
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
-    created_at TEXT, recorded_at TEXT, parent TEXT, tiers TEXT, records INTEGER, logical INTEGER, added INTEGER,
+    created_at TEXT, recorded_at TEXT, parent TEXT, covers TEXT, records INTEGER, logical INTEGER, added INTEGER,
     stacked INTEGER, store_url TEXT, layers BLOB, lenders INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE note (
@@ -165,15 +166,15 @@ def _read(database: sqlite3.Connection) -> Kept:
     facts: dict[str, LayerFacts] = {}
     for number, layer_id, count, begun in database.execute("SELECT number, id, bytes, begun FROM layer"):
         layers[number], facts[layer_id] = layer_id, LayerFacts(count, moment(begun))
-    types, tiers = {kind.value: kind for kind in BackupType}, _tier_words()
+    types, covered = {kind.value: kind for kind in BackupType}, _Covered()
     rows: dict[str, Entered] = {}
     for (
-        name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, held, records, logical,
+        name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
         added, stacked, store_url, numbers, lenders,
     ) in database.execute("SELECT * FROM manifest"):  # fmt: skip
         packed = array("I", numbers)
         row = Row(
-            backup_id, types[kind], generation, moment(created), moment(recorded), parent, tiers[held], records,
+            backup_id, types[kind], generation, moment(created), moment(recorded), parent, covered(covers), records,
             logical, added, stacked, store_url, tuple([layers[number] for number in packed]),
             lenders,
         )  # fmt: skip
@@ -226,7 +227,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.created_at.isoformat(),
         row.recorded_at.isoformat(),
         row.parent,
-        " ".join(row.tiers),
+        _covers_text(row.covers),
         row.records,
         row.logical_bytes,
         row.added_bytes,
@@ -242,12 +243,25 @@ def _note_columns(note: Row | Note) -> tuple[str, ...]:
     return note.kind.value, note.subject, note.at.isoformat(), json.dumps(note.body)
 
 
-def _tier_words() -> dict[str, tuple[Tier, ...]]:
-    """Every way to hold tiers, by how it is written down."""
-    ways: list[tuple[Tier, ...]] = [()]
-    for tier in Tier:
-        ways += [(*way, tier) for way in ways]
-    return {" ".join(way): way for way in ways}
+def _covers_text(covers: Iterable[Coverage]) -> str:
+    return json.dumps([[one.tier, one.source, one.records, *one.patterns] for one in covers])
+
+
+class _Covered:
+    """Reads what backups cover; equal scopes become one object, for thousands of backups have the same."""
+
+    def __init__(self) -> None:
+        self._tiers = {tier.value: tier for tier in Tier}
+        self._sources = {source.value: source for source in SourceKind}
+        self._patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def __call__(self, text: str) -> tuple[Coverage, ...]:
+        return tuple([self._one(*one) for one in json.loads(text)])
+
+    def _one(self, tier: str, source: str, records: int | None, *patterns: str) -> Coverage:
+        return Coverage(
+            self._tiers[tier], self._sources[source], self._patterns.setdefault(patterns, patterns), records
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -7,10 +7,11 @@ passes for the latest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final
 
 from strata.catalog.cache import CatalogueCache
@@ -27,6 +28,7 @@ from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
 from strata.model.manifest import BackupMetadata, manifest_name
 from strata.model.tier import StorageTier
+from strata.planning.goodness import Judgement
 
 _OPPOSITES: Final = (
     {NoteKind.PINNED, NoteKind.UNPINNED},
@@ -45,6 +47,8 @@ class Found:
     """The stores whose manifest of it can be read, the best to read it from first."""
     unable: dict[StorageTier, str]
     """Stores that hold it, and why it cannot be read there."""
+    passed: tuple[str, ...] = ()
+    """Newer backups that `latest` does not mean, and why not, each in a sentence."""
 
     @property
     def store(self) -> StorageTier:
@@ -100,10 +104,11 @@ class Catalogue:
         return self.view().statistics()
 
     def resolve(self, reference: str, backup_type: BackupType | None = None, store: StorageTier | None = None) -> Found:
-        """The backup meant by a full id, a unique beginning of one, or `latest` (of a type), and who holds it.
+        """The backup meant by a full id, a unique beginning of one, or `latest`, and who holds it.
 
-        Its manifest is read from a store, whatever the cache says. While a store does not answer only a full id is
-        enough: what lies there may be meant, or be later.
+        `latest` is the latest that holds everything and is in no doubt; of a type, where one is given. Its manifest is
+        read from a store, whatever the cache says. While a store does not answer only a full id is enough: what lies
+        there may be meant, or be later.
         """
         asked = self.only(store) if store else self
         if reference == LATEST:
@@ -112,7 +117,11 @@ class Catalogue:
             asked.refuse_silence("which backup is the latest cannot be told")
             known = {one.backup_id for one in view.entries}
             bad = [one for one in view.unreadable if _hides_a_backup(one, known)]
-            return asked.found(latest(view.entries, bad, asked.where, backup_type).backup_id)
+            good = view.judgement.latest(backup_type)
+            if view.entries and not good and not bad:
+                raise _none_is_whole(view.judgement, backup_type)
+            chosen = latest(good, bad, asked.where)
+            return replace(asked.found(chosen.backup_id), passed=tuple(_passed(view.judgement, chosen, backup_type)))
         held = asked.held()
         self.silent_stores = asked.silent_stores
         ids = sorted(set().union(*held.values()))
@@ -151,8 +160,8 @@ class Catalogue:
         found = Found(manifest, tuple(able), {tier: error.sentence for tier, error in errors.items()})
         if len(able) == 1:
             return found
-        damaged = {copy.storage_tier for copy in self.entry(found)[0].copies if copy.damaged}
-        return replace(found, stores=tuple(sorted(able, key=lambda tier: tier in damaged)))
+        good = {copy.storage_tier for copy in self.entry(found)[0].good_copies}
+        return replace(found, stores=tuple(sorted(able, key=lambda tier: tier not in good)))
 
     def held(self) -> dict[StorageTier, set[str]]:
         """The ids of which each store that answers holds a manifest, by its listing alone."""
@@ -255,6 +264,27 @@ class Catalogue:
                 answers = list(pool.map(one, tiers))
         answered = {tier: answer for tier, answer in zip(tiers, answers, strict=True) if tier not in silent}
         return answered, silent
+
+
+def _none_is_whole(judgement: Judgement, backup_type: BackupType | None) -> BackupNotFound:
+    """There are backups, but `latest` means none of them."""
+    what = f"no {backup_type.value} backup" if backup_type else "no backup"
+    newest = next((one for one in judgement.newest if backup_type in {None, one.backup_type}), None)
+    if newest is None:
+        return BackupNotFound(f"there is {what}", hint="`strata list` shows what is there.")
+    return BackupNotFound(
+        f"there is {what} that holds everything: the newest is {newest.backup_id}, and {judgement.not_latest(newest)}",
+        hint=f"To take it nevertheless, name it: {newest.backup_id}.",
+    )
+
+
+def _passed(judgement: Judgement, chosen: CatalogueEntry, backup_type: BackupType | None) -> Iterator[str]:
+    """The newest backup that was passed over for the chosen one, and how many more there are."""
+    newer = list(takewhile(lambda one: one is not chosen, judgement.newest))
+    passed = [one for one in newer if backup_type in {None, one.backup_type}]
+    if passed:
+        more = f" ({len(passed) - 1} more are newer than the one taken)" if len(passed) > 1 else ""
+        yield f"{passed[0].backup_id} is newer and is not taken because {judgement.not_latest(passed[0])}{more}"
 
 
 def _hides_a_backup(one: Unreadable, known: set[str]) -> bool:

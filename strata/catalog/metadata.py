@@ -89,12 +89,28 @@ class BackupMetadataManager:
 
     def context(self) -> BackupContext:
         """The baselines: a summary of every readable backup. A manifest is read once by a process: it never changes."""
+        return BackupContext.of(self._known())
+
+    def judged(self) -> list[BackupSummary]:
+        """The same summaries, and which of them people accepted, in no order."""
+        known = self._known()
+        accepted = self._accepted() if known else set()
+        return [one.model_copy(update={"accepted": True}) if one.backup_id in accepted else one for one in known]
+
+    def _known(self) -> list[BackupSummary]:
         names = self._names()
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
             list(pool.map(self._summarise, names - self._summaries.keys()))
-        return BackupContext.of(self._summaries.values())
+        return list(self._summaries.values())
+
+    def _accepted(self) -> set[str]:
+        """The backups of which a note that can be trusted says that they were accepted."""
+        notes = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
+        named = {note.subject for note in notes if note.kind is NoteKind.ACCEPTED}
+        book = NoteBook(self._store, self._signer)
+        return {one for one in named if any(note.kind is NoteKind.ACCEPTED for note in book.of(one))}
 
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
@@ -120,7 +136,8 @@ class BackupMetadataManager:
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
         """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""
         if reference == LATEST:
-            return latest(*self.history(), self._store.url, backup_type)
+            good, bad = self.history()
+            return latest([one for one in good if backup_type in {None, one.backup_type}], bad, self._store.url)
         ids = [backup_id_of(name) for name in self._names()]
         return self.load(among(reference, ids, self._store.url))
 
@@ -141,6 +158,7 @@ class BackupMetadataManager:
             tiers=tuple(
                 TierSummary(
                     tier=content.tier,
+                    source=content.source,
                     patterns=content.patterns,
                     records=content.records,
                     logical_bytes=content.logical_bytes,

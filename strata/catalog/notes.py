@@ -53,6 +53,8 @@ class NoteKind(StrEnum):
     """Marked by a prune: it will be removed when the time of grace is over."""
     KEPT = "kept"
     """That mark was taken back."""
+    ACCEPTED = "accepted"
+    """A person said that it is right as it is, whatever it lacks: later backups are judged from it on."""
     DRILLED = "drilled"
     """It was restored to prove that it can be."""
     LOCKED = "locked"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from strata.catalog.notes import Note
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Coverage
 from strata.model.manifest import BackupMetadata
-from strata.model.tier import Tier
 
 
 class Stamp(NamedTuple):
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     created_at: datetime
     recorded_at: datetime
     parent: str | None
-    tiers: tuple[Tier, ...]
+    covers: tuple[Coverage, ...]
     records: int
     logical_bytes: int
     added_bytes: int
@@ -87,7 +87,7 @@ def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, LayerFacts]]:
         created_at=manifest.created_at,
         recorded_at=manifest.recorded_at,
         parent=manifest.parent,
-        tiers=tuple(content.tier for content in manifest.tiers if content.included),
+        covers=manifest.covers,
         records=manifest.records,
         logical_bytes=manifest.logical_bytes,
         added_bytes=manifest.added_bytes,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, StoreUnavailable, StrataError
-from strata.model.backup_type import BackupType
 from strata.model.manifest import manifest_name
 from strata.model.tier import StorageTier
 
@@ -35,9 +34,6 @@ class Ordered(Protocol):
     def backup_id(self) -> str: ...
 
     @property
-    def backup_type(self) -> BackupType: ...
-
-    @property
     def generation(self) -> int: ...
 
 
@@ -49,14 +45,14 @@ def unreadable(name: str, error: StrataError, generation: int = 0, store: Storag
     return Unreadable(name, error.sentence, error.retryable, generation, isinstance(error, KeyringError), store)
 
 
-def latest(good: Sequence[Backup], bad: Sequence[Unreadable], where: str, backup_type: BackupType | None) -> Backup:
-    """The latest backup (of a type) of those that can be read, newest first; an older one never passes for it."""
+def latest(good: Sequence[Backup], bad: Sequence[Unreadable], where: str) -> Backup:
+    """The latest of the backups that will do, newest first; an older one never passes for one that cannot be read."""
     unread = next((one for one in bad if one.retryable), None)
     if unread:  # it may be the latest
         raise StoreUnavailable(
             f"which backup is the latest cannot be told: {unread.reason}", hint="Try again, or name the backup."
         )
-    found = next((one for one in good if backup_type in {None, one.backup_type}), None)
+    found = next(iter(good), None)
     # Ids sort by time; where a clock was set back, the damaged manifest may still tell its generation.
     newer = [
         one for one in bad if found and (one.name > manifest_name(found.backup_id) or one.generation > found.generation)

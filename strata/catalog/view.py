@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from strata.catalog.notes import Note, NoteKind
@@ -16,6 +17,7 @@ from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry, Copy
 from strata.model.layer import Document
 from strata.model.tier import StorageTier
+from strata.planning.goodness import Judgement
 
 
 class Sum(Document):
@@ -56,6 +58,15 @@ class View:
     """Stores that did not answer, and why: what lies there is not known."""
     shelves: list[Shelf] = field(repr=False, default_factory=list)
 
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Which of them are good."""
+        return Judgement(self.entries)
+
+    def entry(self, backup_id: str) -> CatalogueEntry | None:
+        """The backup of a full id."""
+        return next((one for one in self.entries if one.backup_id == backup_id), None)
+
     def find(
         self,
         *,
@@ -71,12 +82,16 @@ class View:
             one
             for one in self.entries
             if backup_type in {None, one.backup_type}
-            and (status is None or status in one.statuses)
+            and (status is None or self._is(one, status))
             and (since is None or one.created_at >= since)
             and (until is None or one.created_at < until)
             and one.backup_id.startswith(prefix)
             and (store is None or one.copy_in(store) is not None)
         ]
+
+    def _is(self, entry: CatalogueEntry, status: BackupStatus) -> bool:
+        doubtful = status is BackupStatus.DOUBTFUL
+        return bool(self.judgement.doubts(entry)) if doubtful else status in entry.statuses
 
     def statistics(self) -> Statistics:
         """Everything in sum."""
@@ -132,6 +147,7 @@ class _Decisions:
         self.pinned: dict[str, bool] = {}
         self.held: dict[str, bool] = {}
         self.removed: dict[str, datetime] = {}
+        self.accepted: set[str] = set()
         deciding = (note for note in notes if note.kind in _DECIDING)
         for note in sorted(deciding, key=lambda note: (note.at, note.kind in _KEEPING)):
             match note.kind:
@@ -139,6 +155,8 @@ class _Decisions:
                     self.pinned[note.subject] = note.kind is NoteKind.PINNED
                 case NoteKind.HELD | NoteKind.RELEASED:
                     self.held[note.subject] = note.kind is NoteKind.HELD
+                case NoteKind.ACCEPTED:
+                    self.accepted.add(note.subject)
                 case NoteKind.REMOVED:  # marked again, the first mark counts
                     self.removed.setdefault(note.subject, note.at)
                 case _:
@@ -147,7 +165,7 @@ class _Decisions:
 
 _KEEPING: Final = {NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT}
 """Of two notes of one moment these count."""
-_DECIDING: Final = {*_KEEPING, NoteKind.UNPINNED, NoteKind.RELEASED, NoteKind.REMOVED}
+_DECIDING: Final = {*_KEEPING, NoteKind.ACCEPTED, NoteKind.UNPINNED, NoteKind.RELEASED, NoteKind.REMOVED}
 
 
 class _Copies:
@@ -182,7 +200,7 @@ def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> Catalogue
         created_at=row.created_at,
         recorded_at=row.recorded_at,
         parent=row.parent,
-        tiers=row.tiers,
+        covers=row.covers,
         records=row.records,
         logical_bytes=row.logical_bytes,
         added_bytes=row.added_bytes,
@@ -192,6 +210,7 @@ def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> Catalogue
         pinned=decided.pinned.get(row.backup_id, False),
         legal_hold=decided.held.get(row.backup_id, False),
         removal_marked_at=decided.removed.get(row.backup_id),
+        accepted=row.backup_id in decided.accepted,
     )
 
 

@@ -50,8 +50,8 @@ def backup_command(
     dry_run: bool,
     fresh: bool,
     trust_structure: bool,
-) -> None:
-    """Back up all configured tiers together.
+) -> int:
+    """Back up all configured tiers together. Exit code 14 if the backup is made, but may be incomplete.
 
     TYPE is `full` (everything is read; only what the store does not hold is written), `incremental` (what changed
     since the last backup), `differential` (since the last full one), `snapshot` or `emergency` (the keys that matter
@@ -77,10 +77,11 @@ def backup_command(
     )
     if dry_run:
         _plan(output, settings, kind, run_id, fresh=fresh)
-    elif local:
-        _here(output, settings, kind, run_id, handed, fresh=fresh)
-    else:
-        _through_workers(output, settings, kind, run_id, timeout if wait else None, handed, wait=wait, fresh=fresh)
+        return 0
+    if local:
+        return _here(output, settings, kind, run_id, handed, fresh=fresh)
+    timeout = timeout if wait else None
+    return _through_workers(output, settings, kind, run_id, timeout, handed, wait=wait, fresh=fresh)
 
 
 def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, fresh: bool) -> None:
@@ -92,7 +93,8 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
 
 def _here(
     output: Output, settings: Settings, kind: BackupType, run_id: str, handed: Handed | None, *, fresh: bool
-) -> None:
+) -> int:
+    from strata.cli.doubts import doubts_of, tell_doubts
     from strata.cli.summary import show_made
     from strata.cli.watching import here
     from strata.engine.handed import hand_over
@@ -111,8 +113,10 @@ def _here(
     finally:
         if name:
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
-    show_made(output, made, wiring.keyring)
+    doubts = doubts_of(wiring, manager.ledger, run_id)
+    show_made(output, made, wiring.keyring, doubts)
     _copy_here(output, manager, run_id)
+    return tell_doubts(output, run_id, doubts)
 
 
 def _copy_here(output: Output, manager: BackupManager, run_id: str) -> None:
@@ -141,7 +145,8 @@ def _through_workers(
     *,
     wait: bool,
     fresh: bool,
-) -> None:
+) -> int:
+    from strata.cli.doubts import doubt_documents, doubts_of, doubts_recorded, tell_doubts
     from strata.cli.summary import show_made
     from strata.cli.watching import follow, tell_sent
     from strata.wiring import Wiring
@@ -157,16 +162,19 @@ def _through_workers(
         enqueue_backup(app, kind, run_id, document, wiring.spool, fresh=fresh, confirmed=seen, structure=structure)
     if not wait:
         tell_sent(output, run_id)
-        return
+        return 0
     follow(output, wiring.ledger, run_id, f"Backup {run_id} ({kind})", timeout)
     try:
         _, made = wiring.depots.find(run_id)
     except KeyringError as error:  # the workers have the keys; who asks need not
+        doubts = doubts_recorded(wiring.ledger, run_id)
         output.say(f"Backup {run_id} is made and verified.")
         output.note(f"What it holds cannot be shown here: {error.sentence}")
-        output.document({"backup_id": run_id})
+        output.document({"backup_id": run_id, "doubts": doubt_documents(doubts)})
     else:
-        show_made(output, made, wiring.keyring)
+        doubts = doubts_of(wiring, wiring.ledger, run_id)
+        show_made(output, made, wiring.keyring, doubts)
+    return tell_doubts(output, run_id, doubts)
 
 
 def check_followable(wiring: Wiring, run_id: str) -> None:

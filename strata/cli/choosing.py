@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from strata.cli.output import Output
+from strata.model.backup_type import BackupType
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
     from strata.catalog.catalogue import Found
+    from strata.store_wiring import StoreWiring
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+LATEST: Final = "latest"
 
 _SPAN: Final = re.compile(r"(\d{1,6})(min|h|d|w)")
 _UNITS: Final = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -56,6 +60,21 @@ def store_option(command: Command) -> Command:
     )(command)
 
 
+def type_option(command: Command) -> Command:
+    """Add --type to a command that takes `latest`."""
+    choice = click.Choice([kind.value for kind in BackupType])
+    return click.option("--type", "kind", type=choice, help="With `latest`: the latest of this type.")(command)
+
+
+def find(output: Output, wiring: StoreWiring, reference: str, kind: str | None, store: StorageTier | None) -> Found:
+    """The backup that a command was given, and a word on newer ones and on stores that cannot give it."""
+    if kind is not None and reference != LATEST:
+        raise click.UsageError("--type chooses what `latest` means; it goes with no other ID.")
+    found = wiring.catalogue.resolve(reference, BackupType(kind) if kind else None, store)
+    tell_unable(output, found, wiring.catalogue.silent_stores)
+    return found
+
+
 def tell_silent(output: Output, silent: dict[StorageTier, str]) -> None:
     """Say which stores did not answer."""
     for tier, reason in silent.items():
@@ -65,5 +84,7 @@ def tell_silent(output: Output, silent: dict[StorageTier, str]) -> None:
 def tell_unable(output: Output, found: Found, silent: dict[StorageTier, str]) -> None:
     """Say which stores cannot give a backup that was found, though they may hold it."""
     tell_silent(output, silent)
+    for sentence in found.passed:
+        output.note(sentence)
     for tier, reason in found.unable.items():
         output.note(f"{tier.upper()} holds it too, but not so that it can be read: {reason}")

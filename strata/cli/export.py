@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
-from strata.cli.choosing import store_option, tell_unable
+from strata.cli.choosing import find, store_option, type_option
 from strata.cli.output import Output, common_options, size
 from strata.errors import SettingError
 from strata.model.tier import StorageTier, Tier
@@ -31,10 +31,17 @@ _PARQUET: Final = "parquet"
 @click.option(
     "--tier", "tiers", type=click.Choice([tier.value for tier in Tier]), multiple=True, help="Only this tier."
 )
+@type_option
 @store_option
 @common_options
 def export_command(
-    output: Output, backup: str, form: str, target: str, tiers: tuple[str, ...], store: StorageTier | None
+    output: Output,
+    backup: str,
+    form: str,
+    target: str,
+    tiers: tuple[str, ...],
+    kind: str | None,
+    store: StorageTier | None,
 ) -> None:
     """Write the state of a backup out, NOT encrypted. ID is a full id, a unique beginning of one, or `latest`.
 
@@ -50,8 +57,7 @@ def export_command(
     if target != _STDOUT:
         refuse_existing(Path(target))
     wiring = Wiring(load_settings(), tell=output.note)
-    found = wiring.catalogue.resolve(backup, store=store)
-    tell_unable(output, found, wiring.catalogue.silent_stores)
+    found = find(output, wiring, backup, kind, store)
     manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     wanted = tiers_to_restore(manifest, tuple(Tier(tier) for tier in dict.fromkeys(tiers)))
     output.note(f"Proving {manifest.backup_id}, then writing it out. The export is NOT encrypted: whoever reads it")

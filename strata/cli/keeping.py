@@ -1,12 +1,18 @@
-"""`strata pin`, `unpin`, `hold` and `release`: what people decide of a backup, noted in every store that holds it."""
+"""`strata pin`, `unpin`, `hold`, `release` and `accept`: what people decide of a backup, noted in its stores."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from strata.cli.choosing import tell_unable
+from strata.cli.choosing import LATEST, tell_unable
 from strata.cli.output import Output, common_options
 from strata.model.tier import StorageTier
+
+if TYPE_CHECKING:
+    from strata.store_wiring import StoreWiring
 
 _ID = click.argument("backup", metavar="ID")
 
@@ -46,18 +52,54 @@ def release_command(output: Output, backup: str, reason: str) -> None:
     _note(output, backup, "released", reason, "is under no legal hold any more")
 
 
+@click.command("accept")
+@_ID
+@click.option("--reason", default="", help="Why it is right; it is kept with the note.")
+@common_options
+def accept_command(output: Output, backup: str, reason: str) -> None:
+    """Say that a backup which may be incomplete is right as it is.
+
+    It counts as a good one then, later backups of its type are judged from it on, and what older ones held beside it is
+    kept no longer than their retention says.
+    """
+    from strata.settings import load_settings
+    from strata.store_wiring import StoreWiring
+
+    if backup == LATEST:
+        raise click.UsageError("`latest` never means a backup in doubt: give the ID of the backup to accept.")
+    wiring = StoreWiring(load_settings(), tell=output.note)
+    found = wiring.catalogue.resolve(backup)
+    backup_id, view = found.manifest.backup_id, wiring.catalogue.view()
+    entry = view.entry(backup_id)
+    doubts = view.judgement.doubts(entry) if entry else ()
+    if not doubts:
+        wiring.catalogue.refuse_silence(f"whether {backup_id} is in doubt cannot be told")
+        done = "is accepted already" if entry and entry.accepted else "is in no doubt: there is nothing to accept"
+        output.say(f"Backup [bold]{backup_id}[/] {done}.")
+        output.document({"backup_id": backup_id, "kind": "accepted", "noted": [], "missed": {}, "doubts": []})
+        return
+    told = [doubt.sentence for doubt in doubts]
+    for sentence in told:
+        output.note(f"Accepted: {sentence}.")
+    _write(
+        output, wiring, backup_id, "accepted", {"doubts": told, **({"reason": reason} if reason else {})}, "is accepted"
+    )
+
+
 def _note(output: Output, backup: str, kind: str, reason: str, said: str) -> None:
-    from strata.catalog.notes import NoteKind
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
     wiring = StoreWiring(load_settings(), tell=output.note)
     found = wiring.catalogue.resolve(backup)
-    backup_id = found.manifest.backup_id
-    noted, missed = wiring.catalogue.note(
-        NoteKind(kind), backup_id, wiring.clock.now(), {"reason": reason} if reason else {}
-    )
     tell_unable(output, found, {})
+    _write(output, wiring, found.manifest.backup_id, kind, {"reason": reason} if reason else {}, said)
+
+
+def _write(output: Output, wiring: StoreWiring, backup_id: str, kind: str, body: Mapping[str, Any], said: str) -> None:
+    from strata.catalog.notes import NoteKind
+
+    noted, missed = wiring.catalogue.note(NoteKind(kind), backup_id, wiring.clock.now(), body)
     output.say(f"Backup [bold]{backup_id}[/] {said}; noted in {_words(noted)}.")
     for tier, why in missed.items():
         output.note(f"{tier.upper()} did not take the note, the others' counts: {why}")

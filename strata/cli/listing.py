@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -14,16 +14,19 @@ import click
 
 from strata.cli.choosing import Moment, StoreChoice, tell_silent
 from strata.cli.columns import in_columns, unique_lengths
+from strata.cli.doubts import doubt_documents
 from strata.cli.output import Output, age, common_options, ratio, size
 from strata.errors import StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
+from strata.model.coverage import Doubt
 from strata.model.run import RunState
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.catalog.unreadable import Unreadable
     from strata.catalog.view import View
+    from strata.planning.goodness import Judgement
 
 _FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
 _NUMBERS: Final = ("age", "records", "logical", "ratio", "added")
@@ -89,7 +92,7 @@ def list_command(
         _show(output, view, shown, len(found))
 
 
-def entry_document(entry: CatalogueEntry) -> dict[str, Any]:
+def entry_document(entry: CatalogueEntry, doubts: Sequence[Doubt]) -> dict[str, Any]:
     """What `list` says of a backup with --json; sizes in bytes, `ratio` is logical to stored."""
     return {
         "backup_id": entry.backup_id,
@@ -99,6 +102,9 @@ def entry_document(entry: CatalogueEntry) -> dict[str, Any]:
         "generation": entry.generation,
         "parent": entry.parent,
         "tiers": [tier.value for tier in entry.tiers],
+        "covers": [one._asdict() for one in entry.covers],
+        "doubts": doubt_documents(doubts),
+        "accepted": entry.accepted,
         "records": entry.records,
         "logical_bytes": entry.logical_bytes,
         "added_bytes": entry.added_bytes,
@@ -115,7 +121,7 @@ def _as_document(view: View, shown: list[CatalogueEntry]) -> dict[str, Any]:
     return {
         "stores": {shelf.tier.value: shelf.store.url for shelf in view.shelves},
         "silent": {tier.value: reason for tier, reason in view.silent.items()},
-        "backups": [entry_document(entry) for entry in shown],
+        "backups": [entry_document(entry, view.judgement.doubts(entry)) for entry in shown],
         "unreadable": [_unreadable(one) for one in view.unreadable],
         "ignored": [_unreadable(one) for one in view.ignored],
     }
@@ -132,7 +138,7 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         output.say(f"[dim]{shelf.tier.value[0].upper()} {shelf.store.url}[/]")
     if shown:
         ids = [entry.backup_id for entry in shown]
-        rows = [_row(entry) for entry in shown]
+        rows = [_row(entry, view.judgement) for entry in shown]
         header = ("id", *_NUMBERS[:1], "tiers", *_NUMBERS[1:], "in", "state")
         lines = in_columns(header, rows, _NUMBERS, unique_lengths(ids), colour=output.colour)
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -143,6 +149,9 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         output.note("Make one: strata backup full")
     if found > len(shown):
         output.note(f"{found - len(shown):,} older ones are not shown.")
+    for entry in view.judgement.in_doubt:
+        for doubt in view.judgement.doubts(entry):
+            output.note(f"{entry.backup_id} may be incomplete: {doubt.sentence}. Right as it is? strata accept ID")
     for bad in view.unreadable:
         output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
     for bad in view.ignored:
@@ -153,10 +162,12 @@ def _where(bad: Unreadable) -> str:
     return f"{bad.reason} ({bad.store.upper()})" if bad.store else bad.reason
 
 
-def _row(entry: CatalogueEntry) -> tuple[str, ...]:
+def _row(entry: CatalogueEntry, judgement: Judgement) -> tuple[str, ...]:
     states = (
         "" if entry.backup_type in entry.backup_id else entry.backup_type.value,  # not what was asked for
-        "damaged" if any(copy.damaged for copy in entry.copies) else "",
+        "in doubt" if judgement.doubts(entry) else "",
+        "handed over" if entry.handed else "",
+        "damaged" if entry.damaged else "",
         "held" if entry.legal_hold else "",
         "pinned" if entry.pinned else "",
         "marked" if entry.removal_marked_at else "",

@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "unpin": ("strata.cli.keeping", "Let a pinned backup go the way of the others."),
     "hold": ("strata.cli.keeping", "Put a backup under legal hold."),
     "release": ("strata.cli.keeping", "Lift a legal hold."),
+    "accept": ("strata.cli.keeping", "Say that a backup in doubt is right as it is."),
     "prune": ("strata.cli.prune", "Remove backups that need not be kept."),
     "status": ("strata.cli.status", "Say whether there are backups as promised."),
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),

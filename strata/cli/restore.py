@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from strata.cli.backup import check_followable, sender
-from strata.cli.choosing import store_option, tell_unable
+from strata.cli.choosing import find, store_option, type_option
 from strata.cli.output import (
     Output,
     Seconds,
@@ -25,12 +25,13 @@ from strata.cli.output import (
 )
 from strata.cli.thawing import as_document, question, show_thaw
 from strata.errors import Refused, SettingError
+from strata.model.coverage import SourceKind
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.engine.restore_store import RestoreWish
     from strata.engine.restorer import Restored
-    from strata.model.manifest import BackupMetadata
+    from strata.model.manifest import BackupMetadata, TierContent
     from strata.model.plan import RestorePlan
     from strata.model.thaw import ThawPlan
     from strata.settings import Settings
@@ -44,6 +45,10 @@ _EFFECTS: Final = {
     "overlay": "gets the backup's records; other {what} are left alone",
     REHEARSE: "is tried; nothing is kept",
 }
+_EXACT_IN_PART: Final = (
+    "{what} that match {patterns} become what the backup holds: those that are not in it are REMOVED;"
+    " all others are left alone"
+)
 _SPEEDS: Final = ("bulk", "standard", "expedited")
 _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD: "objects"}
 
@@ -60,6 +65,7 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
+@type_option
 @store_option
 @common_options
 def restore_command(
@@ -69,6 +75,7 @@ def restore_command(
     tiers: tuple[str, ...],
     speed: str | None,
     timeout: float | None,
+    kind: str | None,
     store: StorageTier | None,
     *,
     dry_run: bool,
@@ -96,8 +103,7 @@ def restore_command(
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     settings = load_settings()
     wiring = Wiring(settings, tell=output.note)
-    found = wiring.catalogue.resolve(backup, store=store)
-    tell_unable(output, found, wiring.catalogue.silent_stores)
+    found = find(output, wiring, backup, kind, store)
     wish = RestoreWish(
         run_id=new_run_id("restore", datetime.now(UTC)),
         reference=found.manifest.backup_id,
@@ -111,7 +117,9 @@ def restore_command(
     lacking = {tier: said for tier, said in lacking_of(wiring.keyring, found.manifest).items() if tier in plan.tiers}
     note_lacking(output, lacking)
     if dry_run:
-        output.document({**plan.model_dump(mode="json", exclude={"restore_id"}), "thaw": as_document(plan.thaw)})
+        covers = [one._asdict() for one in found.manifest.covers]
+        held = {"backup_type": found.manifest.backup_type, "covers": covers, "thaw": as_document(plan.thaw)}
+        output.document({**plan.model_dump(mode="json", exclude={"restore_id"}), **held})
         return
     if not yes and (mode != REHEARSE or plan.thaw):
         _ask(found.manifest, plan.thaw)
@@ -126,6 +134,8 @@ def _show_plan(output: Output, settings: Settings, manifest: BackupMetadata, pla
     """What will be done to what, before anything is; on stderr, so that it is seen with --json too."""
     rows = [
         ("backup", manifest.backup_id),
+        ("type", manifest.backup_type.value),
+        ("covers", _covered(manifest)),
         ("made", f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago)"),
         ("read from", plan.store_url),
         ("mode", plan.mode),
@@ -134,12 +144,31 @@ def _show_plan(output: Output, settings: Settings, manifest: BackupMetadata, pla
         "tier", "target", "records", "what happens to it", right=("records",), wrap=("what happens to it",)
     )
     for tier in plan.tiers:
-        effect = _EFFECTS[plan.mode].format(what=_CONTENTS[tier])
+        effect = _effect(plan.mode, manifest.content(tier))
         table.add_row(tier.label, address(settings, tier), f"{manifest.content(tier).records:,}", effect)
+    for content in manifest.tiers:
+        if not content.included:
+            table.add_row(content.tier.label, "-", "-", f"left out, it stays as it is: {content.reason}")
     output.err.print(facts(rows))
     output.err.print(table)
     if plan.thaw:
         show_thaw(output, plan.thaw)
+
+
+def _covered(manifest: BackupMetadata) -> str:
+    """Which keys the backup covers, and whether they were handed over."""
+    patterns = dict.fromkeys(", ".join(content.patterns) for content in manifest.tiers if content.included)
+    keys = "all keys" if set(patterns) == {"*"} else f"only the keys {'; '.join(patterns)}"
+    handed = any(content.source is SourceKind.HANDED for content in manifest.tiers)
+    return f"{keys}, of state that was handed over" if handed else keys
+
+
+def _effect(mode: str, content: TierContent) -> str:
+    """What happens to a tier."""
+    what = _CONTENTS[content.tier]
+    if mode == EXACT and not content.scope.is_everything:
+        return _EXACT_IN_PART.format(what=what, patterns=" or ".join(content.patterns))
+    return _EFFECTS[mode].format(what=what)
 
 
 def address(settings: Settings, tier: Tier) -> str:

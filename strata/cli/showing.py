@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from strata.cli.choosing import store_option, tell_unable
+from strata.cli.choosing import find, store_option, type_option
+from strata.cli.doubts import doubt_documents
 from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
 from strata.errors import SettingError, StrataError
 from strata.model.record import NOT_HELD
@@ -17,6 +19,7 @@ from strata.model.tier import StorageTier
 if TYPE_CHECKING:
     from strata.catalog.notes import Note
     from strata.model.copies import CatalogueEntry
+    from strata.model.coverage import Doubt
     from strata.model.manifest import BackupMetadata, TierContent
     from strata.seal.keyring import Keyring
     from strata.store_wiring import StoreWiring
@@ -24,28 +27,31 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("backup", metavar="ID")
+@type_option
 @store_option
 @common_options
-def show_command(output: Output, backup: str, store: StorageTier | None) -> None:
+def show_command(output: Output, backup: str, kind: str | None, store: StorageTier | None) -> None:
     """Show everything that is known of a backup. ID is a full id, a unique beginning of one, or `latest`."""
     from strata.engine.details import open_details
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
     wiring = StoreWiring(load_settings(), tell=output.note)
-    found = wiring.catalogue.resolve(backup, store=store)
-    tell_unable(output, found, wiring.catalogue.silent_stores)
+    found = find(output, wiring, backup, kind, store)
     manifest = found.manifest
     entry, notes = wiring.catalogue.entry(found)
     unknown = set(StorageTier) if store else {*found.unable, *wiring.catalogue.silent_stores}
     missing = [tier for tier in _lacking(wiring, entry) if tier not in unknown]
-    known = entry.model_dump(mode="json", include={"copies", "pinned", "legal_hold", "removal_marked_at"})
+    doubts = wiring.catalogue.view().judgement.doubts(entry)
+    told = {"copies", "pinned", "legal_hold", "removal_marked_at", "accepted"}
+    known = entry.model_dump(mode="json", include=told)
     held = _held(wiring.keyring, manifest)
     sources = open_details(wiring.keyring, manifest) if held else {}
     output.document(
         {
             **manifest.model_dump(mode="json"),
             **known,
+            "doubts": doubt_documents(doubts),
             "copies": [
                 {**document, "medium": copy.storage_tier.medium}
                 for document, copy in zip(known["copies"], entry.copies, strict=True)
@@ -60,7 +66,7 @@ def show_command(output: Output, backup: str, store: StorageTier | None) -> None
         }
     )
     if not output.json:
-        _show_backup(output, manifest, sources, held=held)
+        _show_backup(output, manifest, sources, _worth(entry, doubts), held=held)
         _show_copies(output, entry, {tier: wiring.stores[tier].url for tier in missing})
         _show_notes(output, notes)
 
@@ -111,7 +117,14 @@ def _held(keyring: Keyring, manifest: BackupMetadata) -> bool:
     return True
 
 
-def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, Any], *, held: bool) -> None:
+def _worth(entry: CatalogueEntry, doubts: Sequence[Doubt]) -> str:
+    """Whether it holds what it should."""
+    if doubts:
+        return f"it may be incomplete: {'; '.join(doubt.sentence for doubt in doubts)}"
+    return "accepted as it is" if entry.accepted else "no doubt"
+
+
+def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, Any], worth: str, *, held: bool) -> None:
     from strata.cli.summary import stage_words, tier_table
 
     made = f"{local_time(manifest.created_at)} ({age(manifest.created_at)} ago), recorded "
@@ -120,6 +133,7 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
             [
                 ("backup", manifest.backup_id),
                 ("type", manifest.backup_type.value),
+                ("complete", worth),
                 ("made", made + local_time(manifest.recorded_at)),
                 ("made in", f"{manifest.storage_tier.upper()}, {manifest.store_url}"),
                 ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
@@ -153,7 +167,9 @@ def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str,
         (name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name not in apart
     ]
     lacking = [("not in the backup", sentence) for sentence in source.get(NOT_HELD, [])]
+    source_kind = content.source.value if content.source else "-"
     return [
+        ("read from", source_kind),
         ("cut", cut),
         ("keys", ", ".join(content.patterns)),
         *layers,

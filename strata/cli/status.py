@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from strata.cli.doubts import doubt_documents
 from strata.cli.output import Output, common_options, plain_table
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def status_command(output: Output) -> int:
     """Say whether there are backups as promised: how old, how many copies, where, how sound. Exit code 12 if not.
 
     For each type the age of the last good backup against its promised interval (STRATA_PROMISED), or where nothing is
-    promised of it the age alone; then the rule of copies (STRATA_COPY_RULE): so many copies, on so many kinds of media,
-    offsite, immutable, and without errors.
+    promised of it the age alone; whether the newest backups hold what they should; then the rule of copies
+    (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors.
     """
     from strata.model.policy import PolicyReport
     from strata.planning.missing import missing_copies, placement_line
@@ -40,7 +41,8 @@ def status_command(output: Output) -> int:
     found = PolicyReport(lines=(*lines, missing))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
-    output.document({"holds": holds, "silent": silent, **found.model_dump(mode="json")})
+    doubts = {one.backup_id: doubt_documents(view.judgement.doubts(one)) for one in view.judgement.in_doubt}
+    output.document({"holds": holds, "silent": silent, "doubts": doubts, **found.model_dump(mode="json")})
     if not output.json:
         _show(output, found, silent)
     if not holds:

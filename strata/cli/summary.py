@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from strata.cli.doubts import doubt_documents
 from strata.cli.output import Output, facts, plain_table, ratio, seconds, size
 from strata.errors import KeyringError
+from strata.model.coverage import Doubt
 from strata.model.manifest import BackupMetadata, TierContent
 from strata.model.plan import BackupPlan
 from strata.model.run import Stage
 from strata.model.tier import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from rich.table import Table
 
     from strata.seal.keyring import Keyring
@@ -45,7 +46,7 @@ def backup_document(backup: BackupMetadata) -> dict[str, Any]:
     }
 
 
-def show_made(output: Output, backup: BackupMetadata, keyring: Keyring) -> None:
+def show_made(output: Output, backup: BackupMetadata, keyring: Keyring, doubts: Sequence[Doubt]) -> None:
     """What a backup that was just made holds, and what it cost."""
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
@@ -56,7 +57,8 @@ def show_made(output: Output, backup: BackupMetadata, keyring: Keyring) -> None:
     note_lacking(output, lacking)
     output.show(tier_table(backup))
     output.show(facts([("store", backup.store_url), ("stages", stage_words(backup))]))
-    output.document({**backup_document(backup), "not_held": {tier.value: said for tier, said in lacking.items()}})
+    told = {"not_held": {tier.value: said for tier, said in lacking.items()}, "doubts": doubt_documents(doubts)}
+    output.document({**backup_document(backup), **told})
 
 
 def lacking_of(keyring: Keyring, backup: BackupMetadata) -> dict[Tier, list[str]]:
@@ -96,6 +98,8 @@ def show_plan(output: Output, plan: BackupPlan) -> None:
                 tier.tier.label, ", ".join(tier.patterns), tier.parent or "nothing: it is stored whole", reads
             )
     output.show(table)
+    for doubt in plan.doubts:
+        output.note(f"The backup will be incomplete: {doubt.sentence}.")
     output.note("Nothing was done.")
     output.document(plan.model_dump(mode="json", exclude={"wrapped_key"}))
 
@@ -129,6 +133,8 @@ def _tier_document(content: TierContent) -> dict[str, Any]:
     return {
         "tier": content.tier.value,
         "included": content.included,
+        "source": content.source,
+        "patterns": list(content.patterns),
         "reason": content.reason,
         "records": content.records,
         "logical_bytes": content.logical_bytes,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strata.cli.choosing import store_option, tell_unable
+from strata.cli.choosing import find, store_option, type_option
 from strata.cli.output import Output, common_options, size
 from strata.errors import IntegrityError, KeyringError, StorageError
 from strata.model.layer import layer_document_name
@@ -37,9 +37,10 @@ class BackupDamaged(IntegrityError):
 
 @click.command("verify")
 @click.argument("backup", metavar="ID")
+@type_option
 @store_option
 @common_options
-def verify_command(output: Output, backup: str, store: StorageTier | None) -> None:
+def verify_command(output: Output, backup: str, kind: str | None, store: StorageTier | None) -> None:
     """Read a backup back from a store and prove it whole; every damaged object is named.
 
     ID is a full id, a unique beginning of one, or `latest`. What is found is noted beside the backup. Of several copies
@@ -49,8 +50,7 @@ def verify_command(output: Output, backup: str, store: StorageTier | None) -> No
     from strata.wiring import Wiring
 
     wiring = Wiring(load_settings(), tell=output.note)
-    found = wiring.catalogue.resolve(backup, store=store)
-    tell_unable(output, found, wiring.catalogue.silent_stores)
+    found = find(output, wiring, backup, kind, store)
     manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     pairs, lost = restorer.readable(manifest)
     began = wiring.clock.now()

@@ -42,7 +42,7 @@ _THREADS: Final = 4
 _ABSENT: Final = "absent"
 _FROZEN: Final = "frozen"
 
-_DECISIONS: Final = {NoteKind.PINNED, NoteKind.UNPINNED, NoteKind.HELD, NoteKind.RELEASED}
+_DECISIONS: Final = {NoteKind.PINNED, NoteKind.UNPINNED, NoteKind.HELD, NoteKind.RELEASED, NoteKind.ACCEPTED}
 
 
 class Copied(Document):

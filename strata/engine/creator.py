@@ -299,10 +299,18 @@ def _content(
     if part is None or result is None:
         reason = part.missing if part else tier.reason
         return TierContent(
-            tier=tier.tier, stack=(), records=0, logical_bytes=0, patterns=tier.patterns, cut={}, reason=reason
+            tier=tier.tier,
+            source=tier.source,
+            stack=(),
+            records=0,
+            logical_bytes=0,
+            patterns=tier.patterns,
+            cut={},
+            reason=reason,
         )
     return TierContent(
         tier=tier.tier,
+        source=tier.source,
         stack=(*result.stack, *(ref for ref in written if ref.tier is tier.tier)),
         records=result.records,
         logical_bytes=result.logical_bytes,

@@ -22,6 +22,7 @@ from strata.content.document import EPOCH, Row, TierHead
 from strata.content.document_reader import DocumentReader
 from strata.engine.spool import Held, Spool, SpoolWriter
 from strata.errors import IntegrityError, SettingError
+from strata.model.coverage import SourceKind
 from strata.model.layer import ObjectKind
 from strata.model.plan import BackupPlan
 from strata.model.record import MOMENT, SOURCE_SCHEMA, Encoding, LargeValue, SourceItem
@@ -62,10 +63,10 @@ def hand_over(spool: Spool, run_id: str, state: State, now: datetime, structure:
     return name
 
 
-def tiers_handed(spool: Spool, run_id: str, name: str) -> dict[Tier, bool]:
+def tiers_handed(spool: Spool, run_id: str, name: str) -> dict[Tier, SourceKind]:
     """Which tiers a run's document holds."""
     held = SpooledDocument(spool, run_id, name).tiers
-    return {tier: tier in held for tier in Tier}
+    return {tier: SourceKind.HANDED for tier in Tier if tier in held}
 
 
 def reading_document(plan: BackupPlan, name: str) -> BackupPlan:

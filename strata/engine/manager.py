@@ -33,6 +33,7 @@ from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
 from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.coverage import Doubt
 from strata.model.identity import KEYRING, LEDGER, NOTHING_SEEN, Identities
 from strata.model.layer import Document
 from strata.model.plan import BackupPlan, CopyPlan, RestorePlan
@@ -53,6 +54,8 @@ class Recorded(Document):
     """A backup exists."""
 
     backup_id: str
+    doubts: tuple[Doubt, ...] = ()
+    """What it may lack, by the backups of its store."""
 
 
 class BackupManager:
@@ -410,8 +413,8 @@ class BackupManager:
         plan = self.plan(run_id)
         self.result(run_id, Stage.VERIFY, "")
         seconds = stage_seconds(self.ledger.rows(run_id))
-        self._recorder(plan).commit(self._collected(plan), seconds, attempt)
-        return Recorded(backup_id=run_id)
+        doubts = self._recorder(plan).commit(self._collected(plan), seconds, attempt)
+        return Recorded(backup_id=run_id, doubts=doubts)
 
     def _collected(self, plan: BackupPlan) -> list[Collected]:
         results = self.ledger.results(plan.backup_id, Stage.COLLECT)

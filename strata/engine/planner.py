@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,11 +13,13 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Pause
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.backup_type import BackupType
-from strata.model.context import BackupContext, TierSummary
+from strata.model.context import BackupContext, BackupSummary, TierSummary
+from strata.model.coverage import Coverage, DoubtKind, SourceKind
 from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy, Wish, plan_tiers
+from strata.planning.completeness import History, doubts_before
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
 
@@ -26,7 +28,8 @@ from strata.seal.keyring import Keyring
 class BackupOptions:
     """What the configuration says of every backup."""
 
-    tiers: Mapping[Tier, bool]
+    tiers: Mapping[Tier, SourceKind]
+    """The tiers that are backed up, and from where each is read."""
     place: Callable[[BackupType], Placement]
     """Where a type of backup goes."""
     zstd_level: int
@@ -48,7 +51,12 @@ class BackupPlanner:
         self._clock, self._options = clock, options
 
     def decide(
-        self, backup_type: BackupType, run_id: str, *, fresh: bool = False, handed: Mapping[Tier, bool] | None = None
+        self,
+        backup_type: BackupType,
+        run_id: str,
+        *,
+        fresh: bool = False,
+        handed: Mapping[Tier, SourceKind] | None = None,
     ) -> BackupPlan:
         """The plan a backup would have now; nothing is entered or written.
 
@@ -59,14 +67,14 @@ class BackupPlanner:
         identity = self._owner.foresee(depot.tier, self._clock.now())
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
-        secret, context = self._keyring.fingerprint_key(), depot.metadata.context()
-        fit = [one for one in context.backups if one.fingerprint_key_id == secret.key_id]
+        secret, past = self._keyring.fingerprint_key(), _Past(depot.metadata.judged())
+        fit = [one for one in past.context.backups if one.fingerprint_key_id == secret.key_id]
         wish = Wish(
             backup_id=run_id,
             backup_type=backup_type,
             now=self._clock.now(),
             configured=self._options.tiers if handed is None else handed,
-            context=BackupContext.of(fit),
+            context=BackupContext.of(fit, past.context.doubted),
             patterns=self._options.patterns.get(backup_type, ()),
             policy=self._options.policy,
             fresh=fresh,
@@ -75,10 +83,12 @@ class BackupPlanner:
             intact=partial(_damage_of, depot),
         )
         planned = plan_tiers(wish)
+        covers = [Coverage(part.tier, part.source, part.patterns) for part in planned.tiers if part.source is not None]
+        expected = past.history.expected(backup_type, covers)
         return BackupPlan(
             backup_id=run_id,
-            backup_type=planned.backup_type,
-            generation=context.next_generation(wish.now),
+            backup_type=backup_type,
+            generation=past.context.next_generation(wish.now),
             created_at=wish.now,
             parent=planned.parent,
             tiers=planned.tiers,
@@ -93,8 +103,27 @@ class BackupPlanner:
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
             reasons=(*placement.reasons, *planned.reasons),
+            expected=expected,
+            doubts=doubts_before(backup_type, expected, covers),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
+
+
+class _Past:
+    """The backups of a store, and what they make one expect of the next.
+
+    Where records of a tier are gone, nothing is built on it; on another scope or source nothing is built anyway.
+    """
+
+    def __init__(self, backups: Sequence[BackupSummary]) -> None:
+        self.history = History()
+        doubted: set[tuple[str, Tier]] = set()
+        for backup in reversed(BackupContext.of(backups).backups):
+            doubts = () if (found := self.history.add(backup)) and backup.accepted else found
+            doubted |= {
+                (backup.backup_id, doubt.tier) for doubt in doubts if doubt.kind is DoubtKind.FEWER and doubt.tier
+            }
+        self.context = BackupContext.of(backups, frozenset(doubted))
 
 
 def _damage_of(depot: Depot, held: TierSummary) -> str:

@@ -12,11 +12,13 @@ from strata.engine.depot import Depot
 from strata.engine.runner import Attempt
 from strata.engine.survey import survey_presence
 from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageError
+from strata.model.coverage import Doubt
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.plan import BackupPlan
 from strata.model.run import Stage, StageRow
 from strata.model.ticket import Collected, KnownChunks, Merged, Stored
 from strata.model.tier import Tier
+from strata.planning.completeness import doubts_about
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Recorder:
                 self.depot.damage.note(layer.layer_id)
         raise _builds_on(damages[0].name, damages[0].reason)
 
-    def commit(self, collected: Sequence[Collected], seconds: Mapping[str, float], attempt: Attempt) -> None:
-        """Write the layers' documents, then the manifest: now the backup exists."""
+    def commit(
+        self, collected: Sequence[Collected], seconds: Mapping[str, float], attempt: Attempt
+    ) -> tuple[Doubt, ...]:
+        """Write the layers' documents, then the manifest: now the backup exists. What it may lack is given back."""
         written = self._save_layers()
         locker = self.depot.locker
         if locker:
@@ -65,6 +69,7 @@ class Recorder:
                 StorageError
             ):  # the backup is there, and its layers are locked; `strata status` tells the rest
                 locker.lock_manifest(manifest)
+        return doubts_about(self.plan.backup_type, self.plan.expected, manifest.covers)
 
     def _still_owned(self) -> BackupPlan:
         """The plan, with the identity that the store has now: where two claimed it at once, one's was not kept."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.layer import Document
 from strata.model.tier import StorageTier, Tier
 
@@ -17,6 +18,8 @@ class BackupStatus(StrEnum):
     """It has a copy of which no damage is known."""
     DAMAGED = "damaged"
     """Damage of one of its copies was found."""
+    DOUBTFUL = "doubtful"
+    """It may be incomplete, by those before it, and nobody accepted it (strata/planning/goodness.py says so)."""
     PINNED = "pinned"
     HELD = "held"
     MARKED = "marked"
@@ -48,8 +51,8 @@ class CatalogueEntry(Document):
     created_at: datetime
     recorded_at: datetime
     parent: str | None
-    tiers: tuple[Tier, ...]
-    """The tiers it holds."""
+    covers: tuple[Coverage, ...]
+    """What it covers, by tier."""
     records: int
     logical_bytes: int
     added_bytes: int
@@ -65,17 +68,39 @@ class CatalogueEntry(Document):
     """Kept until the hold is lifted, and nothing else overrides that."""
     removal_marked_at: datetime | None = None
     """When a prune marked it; the sweep removes it when the time of grace is over."""
+    accepted: bool = False
+    """Whether a person said that it is right as it is, whatever it lacks."""
 
     def copy_in(self, tier: StorageTier) -> Copy | None:
         """Its copy in a store, if there is one."""
         return next((copy for copy in self.copies if copy.storage_tier is tier), None)
 
     @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """The tiers it holds."""
+        return tuple([one.tier for one in self.covers if one.records is not None])
+
+    @property
+    def handed(self) -> bool:
+        """Whether it holds state that was handed over, which says nothing of the live state."""
+        return any(one.source is SourceKind.HANDED for one in self.covers)
+
+    @property
+    def good_copies(self) -> tuple[Copy, ...]:
+        """The copies of which no damage is known."""
+        return tuple([copy for copy in self.copies if not copy.damaged])
+
+    @property
+    def damaged(self) -> bool:
+        """Whether damage of one of its copies is known."""
+        return any(copy.damaged for copy in self.copies)
+
+    @property
     def statuses(self) -> frozenset[BackupStatus]:
-        """All that may be said of it."""
+        """All that may be said of it by itself."""
         said = {
-            BackupStatus.GOOD: any(not copy.damaged for copy in self.copies),
-            BackupStatus.DAMAGED: any(copy.damaged for copy in self.copies),
+            BackupStatus.GOOD: bool(self.good_copies),
+            BackupStatus.DAMAGED: self.damaged,
             BackupStatus.PINNED: self.pinned,
             BackupStatus.HELD: self.legal_hold,
             BackupStatus.MARKED: self.removal_marked_at is not None,

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from pydantic import model_validator
 
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.layer import Document, LayerKind, LayerRef
 from strata.model.scope import Scope
 from strata.model.tier import StorageTier, Tier
@@ -36,6 +37,8 @@ class TierContent(Document):
     """What a backup holds of one tier. `stack` names layers bottom first; empty where the tier was left out."""
 
     tier: Tier
+    source: SourceKind | None
+    """From where it was read, or was to be read; null where nothing of the tier was asked for."""
     stack: tuple[LayerRef, ...]
     records: int
     """Records of the backup's view: what a restore of the tier writes."""
@@ -55,6 +58,8 @@ class TierContent(Document):
             raise ValueError("a stack is a base and deltas on it")
         if any(layer.tier is not self.tier for layer in self.stack):
             raise ValueError("a stack has layers of its own tier only")
+        if self.stack and self.source is None:
+            raise ValueError("a tier that is held came from somewhere")
         return self
 
     @property
@@ -66,6 +71,13 @@ class TierContent(Document):
     def scope(self) -> Scope:
         """The keys the backup covers."""
         return Scope(self.patterns)
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What the backup covers of the tier; None where nothing of it was asked for."""
+        if self.source is None:
+            return None
+        return Coverage(self.tier, self.source, self.patterns, self.records if self.included else None)
 
     @property
     def stacked_bytes(self) -> int:
@@ -114,6 +126,11 @@ class BackupMetadata(Document):
     def layers(self) -> tuple[LayerRef, ...]:
         """Every layer of every tier, and those borrowed from."""
         return (*(layer for tier in self.tiers for layer in tier.stack), *self.borrowed)
+
+    @property
+    def covers(self) -> tuple[Coverage, ...]:
+        """What it covers, by tier."""
+        return tuple(coverage for tier in self.tiers if (coverage := tier.coverage))
 
     @property
     def records(self) -> int:

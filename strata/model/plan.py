@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Doubt, Expected, SourceKind
 from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.layer import Document
 from strata.model.scope import EVERYTHING, Scope
@@ -18,6 +19,8 @@ class TierPlan(Document):
     tier: Tier
     layer_id: str | None
     patterns: tuple[str, ...] = EVERYTHING
+    source: SourceKind | None = None
+    """From where it will be read; None where it is left out."""
     parent: str | None = None
     """The backup whose view of the tier is the baseline: only what differs is stored. None: all of it is."""
     thorough: bool = True
@@ -58,6 +61,10 @@ class BackupPlan(Document):
     """The document in the spool that is read in place of the live tiers, where one was handed over."""
     confirmed: Identities = NOTHING_SEEN
     """What the sender saw: a worker that works on another part refuses."""
+    expected: tuple[Expected, ...] = ()
+    """What the backups of the store make one expect of the tiers."""
+    doubts: tuple[Doubt, ...] = ()
+    """What the backup will lack, as far as that is known before anything is read."""
 
     @property
     def included(self) -> tuple[TierPlan, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 from strata.errors import SettingError
 from strata.model.backup_type import RULES, BackupType, Parent, Reads
 from strata.model.context import BackupContext, BackupSummary, TierSummary
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.plan import TierPlan
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -37,9 +38,8 @@ class StackPolicy:
 
 @dataclass(frozen=True)
 class TierPlans:
-    """The tiers' plans, the type the backup really is, its parent (that of most tiers), and the reasons."""
+    """The tiers' plans, the backup's parent (that of most tiers), and the reasons."""
 
-    backup_type: BackupType
     tiers: tuple[TierPlan, ...]
     parent: str | None
     reasons: tuple[str, ...]
@@ -52,7 +52,8 @@ class Wish:
     backup_id: str
     backup_type: BackupType
     now: datetime
-    configured: Mapping[Tier, bool]
+    configured: Mapping[Tier, SourceKind]
+    """The tiers there are, and from where each is read."""
     context: BackupContext
     """Backups of the store, under the same fingerprint key: others cannot be built on."""
     patterns: tuple[str, ...] = ()
@@ -92,7 +93,7 @@ def checked_run_id(run_id: str) -> str:
 
 def plan_tiers(wish: Wish) -> TierPlans:
     """What to do with each tier: one that is configured gets a layer, one that is not is left out, by name."""
-    if not any(wish.configured.values()):
+    if not wish.configured:
         raise SettingError(
             "no tier is configured, so there is nothing to back up",
             hint="Set at least one of STRATA_HOT_URL, STRATA_WARM_URL, STRATA_COLD_URL.",
@@ -100,33 +101,32 @@ def plan_tiers(wish: Wish) -> TierPlans:
     reasons: list[str] = []
     tiers = tuple(_plan_tier(wish, tier, reasons) for tier in Tier)
     parents = [plan.parent for plan in tiers if plan.parent]
-    rule, backup_type = RULES[wish.backup_type], wish.backup_type
-    if rule.reads is Reads.CHANGES and not parents:
-        whole = wish.scope.is_everything
-        backup_type = BackupType.FULL if whole else wish.backup_type
-        outcome = "it is a full one" if whole else "all of its keys are stored"
-        reasons = [f"there is nothing that {_articled(wish.backup_type)} could build on, so {outcome}", *reasons]
-    return TierPlans(backup_type, tiers, max(parents, key=parents.count, default=None), tuple(reasons))
+    if RULES[wish.backup_type].reads is Reads.CHANGES and not parents:
+        nothing = f"there is nothing that {_articled(wish.backup_type)} could build on"
+        reasons = [f"{nothing}, so all of its keys are stored", *reasons]
+    return TierPlans(tiers, max(parents, key=parents.count, default=None), tuple(reasons))
 
 
 def _plan_tier(wish: Wish, tier: Tier, reasons: list[str]) -> TierPlan:
     patterns = wish.scope.patterns
-    if not wish.configured.get(tier):
+    source = wish.configured.get(tier)
+    if source is None:
         reason = f"STRATA_{tier.upper()}_URL is not set"
         return TierPlan(tier=tier, layer_id=None, patterns=patterns, reason=reason)
-    parent = _parent(wish, tier, reasons)
+    parent = _parent(wish, Coverage(tier, source, patterns), reasons)
     return TierPlan(
         tier=tier,
         layer_id=f"{wish.backup_id}-{tier}",
         patterns=patterns,
+        source=source,
         parent=parent.backup_id if parent else None,
         thorough=RULES[wish.backup_type].reads is Reads.EVERYTHING or parent is None,
     )
 
 
-def _parent(wish: Wish, tier: Tier, reasons: list[str]) -> BackupSummary | None:
+def _parent(wish: Wish, wanted: Coverage, reasons: list[str]) -> BackupSummary | None:
     """The backup whose view of a tier is the baseline; None where the tier is to be stored whole."""
-    parent = _candidate(wish, tier)
+    parent, tier = _candidate(wish, wanted), wanted.tier
     held = parent.tier(tier) if parent else None
     if parent is None or held is None:
         return None
@@ -147,16 +147,16 @@ def _parent(wish: Wish, tier: Tier, reasons: list[str]) -> BackupSummary | None:
     return base
 
 
-def _candidate(wish: Wish, tier: Tier) -> BackupSummary | None:
+def _candidate(wish: Wish, wanted: Coverage) -> BackupSummary | None:
     if wish.fresh:
         return None
     match RULES[wish.backup_type].parent:
         case Parent.NONE:
             return None
         case Parent.LAST_BACKUP:
-            return wish.context.last_backup(tier, wish.scope)
+            return wish.context.last_backup(wanted)
         case Parent.LAST_FULL:
-            return wish.context.last_full(tier, wish.scope)
+            return wish.context.last_full(wanted)
 
 
 def _worn(wish: Wish, held: TierSummary) -> str:

@@ -12,7 +12,7 @@ from strata.model.copies import CatalogueEntry
 from strata.model.policy import PolicyLine
 from strata.model.removal import MovePlan, RetentionPlan
 from strata.model.tier import StorageTier
-from strata.planning.goodness import good_copies
+from strata.planning.goodness import Judgement
 from strata.planning.tier_strategy import Placement
 
 COPIED_WITHIN: Final = timedelta(hours=1)
@@ -35,7 +35,7 @@ def missing_copies(
     retention: RetentionPlan,
     moves: MovePlan,
 ) -> list[MissingCopy]:
-    """The copies to be made, of the newest backups first.
+    """The copies to be made, of the newest backups first; of those in doubt only after the good ones.
 
     None of a backup that need not be kept, that is marked for removal, or of which no copy is whole; none of what
     moves to ARCHIVE or lies there alone, from where nothing is fetched unasked.
@@ -43,10 +43,11 @@ def missing_copies(
     moving = {one.backup_id for one in moves.releases} | {one.name for one in moves.left}
     kept = {decision.backup_id for decision in retention.decisions if decision.keep}
     found: list[MissingCopy] = []
-    for entry in sorted(entries, key=lambda one: one.generation, reverse=True):
+    judgement = Judgement(entries)
+    for entry in sorted(judgement.newest, key=judgement.is_good, reverse=True):
         if entry.backup_id not in kept or entry.removal_marked_at is not None:
             continue
-        at_hand = [copy for copy in good_copies(entry) if copy.storage_tier is not StorageTier.ARCHIVE]
+        at_hand = [copy for copy in entry.good_copies if copy.storage_tier is not StorageTier.ARCHIVE]
         if not at_hand or (entry.backup_id in moving and entry.copy_in(StorageTier.ARCHIVE)):
             continue
         found += [

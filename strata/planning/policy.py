@@ -17,9 +17,9 @@ from strata.errors import SettingError
 from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry, Copy
 from strata.model.policy import PolicyLine, PolicyReport
-from strata.model.tier import StorageTier
+from strata.model.tier import StorageTier, Tier
 from strata.planning.clocks import TOLERANCE
-from strata.planning.goodness import good_copies, is_good, rank
+from strata.planning.goodness import Judgement
 from strata.planning.tables import CopyRule, spoken
 from strata.planning.tier_strategy import TierStrategy
 
@@ -35,6 +35,9 @@ STANDS_FOR: Final[Mapping[BackupType, frozenset[BackupType]]] = {
     BackupType.DIFFERENTIAL: frozenset({BackupType.DIFFERENTIAL, BackupType.FULL}),
 }
 """Which types keep another's promise: each of them is a complete view of everything."""
+
+WHOLE: Final = STANDS_FOR[BackupType.INCREMENTAL]
+"""The types that are a complete view of everything."""
 
 _SHORTEST_SLACK: Final = timedelta(minutes=5)
 _MEDIUM_SETTINGS: Final = "STRATA_NETWORK_URL, STRATA_CLOUD_URL or STRATA_ARCHIVE_URL"
@@ -52,6 +55,8 @@ class Promises:
     """A backup recorded no longer ago may still be on its way to its further stores: the one before is asked."""
     locking: frozenset[StorageTier] = frozenset()
     """The configured stores that lock what is put there."""
+    tiers: frozenset[Tier] = frozenset()
+    """The configured tiers."""
 
     @property
     def intervals(self) -> dict[BackupType, timedelta]:
@@ -69,7 +74,7 @@ def report(
     entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
 ) -> PolicyReport:
     """Every rule, in the order in which a person wants them: the age of each type first, then 3-2-1-1-0."""
-    staying = [entry for entry in entries if entry.removal_marked_at is None]
+    staying = Judgement(entry for entry in entries if entry.removal_marked_at is None)
     intervals = promises.intervals
     ages = [
         _age(staying, backup_type, intervals[backup_type], now)
@@ -77,17 +82,37 @@ def report(
         else _unpromised(staying, backup_type, now)
         for backup_type in BackupType
     ]
-    return PolicyReport(lines=(*ages, *_Copies(staying, strategy, promises, now).lines()))
+    complete = _completeness(staying, promises.tiers)
+    return PolicyReport(lines=(*ages, complete, *_Copies(staying, strategy, promises, now).lines()))
 
 
-def _age(entries: Sequence[CatalogueEntry], backup_type: BackupType, interval: timedelta, now: datetime) -> PolicyLine:
+def _completeness(judgement: Judgement, tiers: frozenset[Tier]) -> PolicyLine:
+    """Whether the newest backups hold what they should, and the last good one every tier that is configured."""
+    rule, found = (
+        "every tier, every scope",
+        [f"{entry.backup_id}: {doubt.sentence}" for entry in judgement.in_doubt for doubt in judgement.doubts(entry)],
+    )
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        ids = [entry.backup_id for entry in judgement.in_doubt]
+        advice = f"Look at the tier. If the backup is right: {', '.join(f'`strata accept {one}`' for one in ids)}."
+        return PolicyLine(rule=rule, holds=False, finding=f"{found[0]}{more}", advice=advice)
+    whole = judgement.last_good(WHOLE)
+    lacking = sorted(tiers - set(whole.tiers)) if whole else []
+    if whole and lacking:
+        finding = f"{' and '.join(tier.label for tier in lacking)} is configured, but not in {whole.backup_id}"
+        advice = "See that the workers have the tier's settings, and run `strata backup full`."
+        return PolicyLine(rule=rule, holds=False, finding=finding, advice=advice)
+    finding = "the newest backups hold what they should" if judgement.newest else "there is no backup yet"
+    return PolicyLine(rule=rule, holds=True, finding=finding)
+
+
+def _age(judgement: Judgement, backup_type: BackupType, interval: timedelta, now: datetime) -> PolicyLine:
     rule = f"{backup_type} every {spoken(interval)}"
-    types = STANDS_FOR.get(backup_type, frozenset({backup_type}))
-    good = [entry for entry in entries if entry.backup_type in types and is_good(entry)]
+    last = judgement.last_good(STANDS_FOR.get(backup_type, frozenset({backup_type})))
     advice = f"Run `strata backup {backup_type}`, and see that beat and the workers run."
-    if not good:
+    if last is None:
         return PolicyLine(rule=rule, holds=False, finding="there is no good one", advice=advice)
-    last = max(good, key=rank)
     age = now - last.created_at
     if age < -TOLERANCE:
         finding = f"{last.backup_id} was made later than now"
@@ -97,9 +122,8 @@ def _age(entries: Sequence[CatalogueEntry], backup_type: BackupType, interval: t
     return PolicyLine(rule=rule, holds=holds, finding=finding, advice="" if holds else advice)
 
 
-def _unpromised(entries: Sequence[CatalogueEntry], backup_type: BackupType, now: datetime) -> PolicyLine:
-    good = [entry for entry in entries if entry.backup_type is backup_type and is_good(entry)]
-    last = max(good, key=rank, default=None)
+def _unpromised(judgement: Judgement, backup_type: BackupType, now: datetime) -> PolicyLine:
+    last = judgement.last_good(frozenset({backup_type}))
     told = "there is no good one"
     if last is not None:
         age = now - last.created_at
@@ -112,11 +136,9 @@ def _unpromised(entries: Sequence[CatalogueEntry], backup_type: BackupType, now:
 class _Copies:
     """3-2-1-1-0 over the last good backup of each type."""
 
-    def __init__(
-        self, entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
-    ) -> None:
-        self._entries, self._promises, self._now = entries, promises, now
-        good = sorted((entry for entry in entries if is_good(entry)), key=rank)
+    def __init__(self, judgement: Judgement, strategy: TierStrategy, promises: Promises, now: datetime) -> None:
+        self._newest, self._promises, self._now = judgement.newest, promises, now
+        good = [entry for entry in reversed(judgement.newest) if judgement.is_good(entry)]
         there = [entry for entry in good if now - entry.recorded_at >= promises.copied_within]
         self._last = {entry.backup_type: entry for entry in good}
         self._last.update({entry.backup_type: entry for entry in there})
@@ -176,7 +198,7 @@ class _Copies:
             most = max((reachable(stores) for stores in self._places.values()), default=0)
             finding = f"at most {most} as things are configured"
             return PolicyLine(rule=rule, holds=False, finding=finding, advice=setting, possible=False)
-        found = {one: count(good_copies(self._last[one])) for one in asked if one in self._last}
+        found = {one: count(self._last[one].good_copies) for one in asked if one in self._last}
         short = {one: number for one, number in found.items() if number < wanted}
         if short:
             told = ", ".join(
@@ -190,7 +212,7 @@ class _Copies:
         allowed, since = self._promises.copy_rule.errors, self._now - self._promises.verified_within
         damaged = [
             f"{entry.backup_id} in {copy.storage_tier.upper()} is damaged"
-            for entry in sorted(self._entries, key=rank, reverse=True)
+            for entry in self._newest
             for copy in entry.copies
             if copy.damaged
         ]
@@ -198,7 +220,7 @@ class _Copies:
         unproved = [
             f"{entry.backup_id} in {copy.storage_tier.upper()} was not verified for {within}"
             for entry in self._last.values()
-            for copy in good_copies(entry)
+            for copy in entry.good_copies
             if copy.storage_tier is not StorageTier.ARCHIVE and (copy.verified_at is None or copy.verified_at < since)
         ]
         errors = [*damaged, *unproved]

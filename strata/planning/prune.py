@@ -213,7 +213,7 @@ def _unreadable(store: StoreState) -> tuple[str, ...]:
 
 def _has_good_copy(entry: CatalogueEntry, tier: StorageTier) -> bool:
     copy = entry.copy_in(tier)
-    return copy is not None and not copy.damaged
+    return copy is not None and copy in entry.good_copies
 
 
 def _joined(decision: Decision) -> str:

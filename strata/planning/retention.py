@@ -1,24 +1,27 @@
 """Which backups are kept and which may go: a pure decision, with every reason.
 
 A backup is kept where any of these holds: its days are not over; a keep rule of its type counts it; it is pinned or
-under legal hold; it is the last good one of its type; a clock lies about it (strata/planning/clocks.py). Keep rules
-are restic's (https://restic.readthedocs.io/en/stable/060_forget.html): hours, days, ISO weeks, months and years by the
-calendar, in UTC; only those count that have a backup, of which the latest is kept; and while a rule has counts left,
-it keeps the oldest backup too. Backups of which every copy is damaged take nobody's place in a rule.
+under legal hold; it is the last good one of its type, or of a tier of its type; a clock lies about it
+(strata/planning/clocks.py). Keep rules are restic's (https://restic.readthedocs.io/en/stable/060_forget.html): hours,
+days, ISO weeks, months and years by the calendar, in UTC; only those count that have a backup, of which the latest is
+kept; and while a rule has counts left, it keeps the oldest backup too. Backups of which every copy is damaged, or that
+are in doubt, or of state that was handed over, take the place of no good one in a rule; and while the newest backup of
+a type is in doubt, nothing is removed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry
 from strata.model.removal import Decision, RetentionPlan
+from strata.model.tier import Tier
 from strata.planning.clocks import Clocks
-from strata.planning.goodness import is_good, last_good_of_each_type, rank
+from strata.planning.goodness import Judgement
 
 DAYS: Final[Mapping[BackupType, int]] = {
     BackupType.FULL: 90,
@@ -48,9 +51,11 @@ class RetentionService:
         self,
         days: Mapping[BackupType, int] | None = None,
         keep: Mapping[BackupType, Mapping[str, int]] | None = None,
+        tiers: frozenset[Tier] = frozenset(),
     ) -> None:
         self._days = {**DAYS, **(days or {})}
         self._keep = dict(keep or {})
+        self._tiers = tiers
 
     def days(self, backup_type: BackupType) -> int:
         """For how many days a type is kept."""
@@ -58,17 +63,24 @@ class RetentionService:
 
     def decide(self, entries: Sequence[CatalogueEntry], now: datetime) -> RetentionPlan:
         """Keep or remove, for each backup; the order of the entries does not matter."""
-        clocks = Clocks.of(entries, now)
+        judgement, clocks = Judgement(entries, self._tiers), Clocks.of(entries, now)
+        frozen = (*clocks.frozen, *judgement.frozen)
         reasons: dict[str, list[str]] = defaultdict(list)
         for entry in entries:
             reasons[entry.backup_id] += self._by_itself(entry, now)
-        self._by_rules([entry for entry in entries if entry.backup_id not in clocks.uncounted], reasons)
-        for backup_type, backup_id in last_good_of_each_type(entries).items():
-            reasons[backup_id].append(f"it is the last good {backup_type} backup")
-        latest = sorted(entries, key=rank, reverse=True)
+        counted = [entry for entry in judgement.newest if entry.backup_id not in clocks.uncounted]
+        self._by_rules([entry for entry in counted if judgement.is_good(entry)], reasons)
+        for backup_id, whys in judgement.kept.items():
+            reasons[backup_id] += whys
+        for backup_id, why in _accepted(judgement.newest, reasons):
+            reasons[backup_id].append(why)
+        why_frozen = _why_frozen(clocks, judgement)
         return RetentionPlan(
-            decisions=tuple(self._decided(entry, reasons[entry.backup_id], clocks, now) for entry in latest),
-            frozen=clocks.frozen,
+            decisions=tuple(
+                self._decided(entry, reasons[entry.backup_id], why_frozen(entry.backup_id), now)
+                for entry in judgement.newest
+            ),
+            frozen=frozen,
             notices=clocks.notices,
         )
 
@@ -84,8 +96,7 @@ class RetentionService:
     def _by_rules(self, entries: Iterable[CatalogueEntry], reasons: dict[str, list[str]]) -> None:
         of_type: dict[BackupType, list[CatalogueEntry]] = defaultdict(list)
         for entry in entries:
-            if is_good(entry):
-                of_type[entry.backup_type].append(entry)
+            of_type[entry.backup_type].append(entry)
         for backup_type, rules in self._keep.items():
             latest = sorted(
                 of_type[backup_type], key=lambda one: (one.created_at, one.generation, one.backup_id), reverse=True
@@ -94,13 +105,8 @@ class RetentionService:
                 for number, entry in enumerate(_chosen(latest, rule, count), 1):
                     reasons[entry.backup_id].append(f"{rule} backup {number}{_of(count)}")
 
-    def _decided(self, entry: CatalogueEntry, reasons: list[str], clocks: Clocks, now: datetime) -> Decision:
-        frozen = ""
-        if not reasons:
-            if entry.backup_id in clocks.uncounted:
-                frozen = "its clock lies, so its age is not known"
-            elif clocks.frozen:
-                frozen = "a clock lies, so nothing is removed"
+    def _decided(self, entry: CatalogueEntry, reasons: list[str], why_frozen: str, now: datetime) -> Decision:
+        frozen = "" if reasons else why_frozen
         if frozen:
             reasons = [frozen]
         keep = bool(reasons)
@@ -117,6 +123,31 @@ class RetentionService:
             reasons=tuple(reasons),
             frozen=bool(frozen),
         )
+
+
+def _why_frozen(clocks: Clocks, judgement: Judgement) -> Callable[[str], str]:
+    """Says of a backup that no rule keeps why it is not removed nevertheless, or nothing."""
+    everything = "a clock lies, so nothing is removed" if clocks.frozen else ""
+    if not everything and judgement.in_doubt:
+        everything = f"nothing is removed while {judgement.in_doubt[0].backup_id} is in doubt"
+
+    def why(backup_id: str) -> str:
+        return "its clock lies, so its age is not known" if backup_id in clocks.uncounted else everything
+
+    return why
+
+
+def _accepted(newest: Sequence[CatalogueEntry], reasons: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """The last accepted backup of each type that has an older one which stays: what came later is judged from it."""
+    last: dict[BackupType, CatalogueEntry] = {}
+    told: set[BackupType] = set()
+    for entry in newest:
+        before = last.get(entry.backup_type)
+        if before is None and entry.accepted:
+            last[entry.backup_type] = entry
+        elif before is not None and entry.backup_type not in told and reasons.get(entry.backup_id):
+            told.add(entry.backup_type)
+            yield before.backup_id, "it was accepted, and later backups are judged from it on"
 
 
 def _chosen(latest: Sequence[CatalogueEntry], rule: str, count: int) -> list[CatalogueEntry]:

@@ -17,7 +17,7 @@ from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry, Copy
 from strata.model.removal import Move, MovePlan, Reasoned
 from strata.model.tier import StorageTier
-from strata.planning.goodness import good_copies, last_good_of_each_type
+from strata.planning.goodness import Judgement
 
 PLACEMENT: Final[Mapping[BackupType, tuple[StorageTier, ...]]] = {
     BackupType.FULL: (StorageTier.NETWORK, StorageTier.CLOUD),
@@ -97,7 +97,8 @@ class TierStrategy:
     def moves(self, entries: Sequence[CatalogueEntry], now: datetime) -> MovePlan:
         """What is due to move to ARCHIVE: copies where it has none, releases of the others where it has a good one.
 
-        What is pinned, held or marked for removal stays where it is, and so does the last good backup of each type.
+        What is pinned, held or marked for removal stays where it is, and so does the last good backup of each type, and
+        of each tier of a type.
         """
         if not any(entry.backup_type in self._archive_after for entry in entries):
             return MovePlan()
@@ -106,13 +107,13 @@ class TierStrategy:
         copies: list[Move] = []
         releases: list[Move] = []
         left: list[Reasoned] = []
-        last = last_good_of_each_type(entries)
-        for entry in sorted(entries, key=lambda one: (one.generation, one.backup_id)):
+        judgement = Judgement(entries)
+        for entry in reversed(judgement.newest):
             days = self._archive_after.get(entry.backup_type)
             elsewhere = [copy for copy in entry.copies if copy.storage_tier is not StorageTier.ARCHIVE]
             if days is None or not elsewhere or now - entry.created_at <= timedelta(days=days):
                 continue
-            if why := _stays(entry, elsewhere, last):
+            if why := _stays(entry, elsewhere, judgement):
                 left.append(Reasoned(name=entry.backup_id, reason=why))
                 continue
             self._move(entry, f"{entry.backup_type} backups move after {days} days", now, copies, releases, left)
@@ -140,7 +141,7 @@ class TierStrategy:
         elsewhere = [copy for copy in entry.copies if copy.storage_tier is not StorageTier.ARCHIVE]
         archived = entry.copy_in(StorageTier.ARCHIVE)
         if archived is None:
-            source = next(copy for copy in elsewhere if not copy.damaged).storage_tier
+            source = next(copy for copy in elsewhere if copy in entry.good_copies).storage_tier
             why = f"{rule}, and it has no copy in ARCHIVE"
             copies.append(Move(backup_id=entry.backup_id, source=source, target=StorageTier.ARCHIVE, reason=why))
             return
@@ -154,18 +155,18 @@ class TierStrategy:
                 releases.append(Move(backup_id=entry.backup_id, source=tier, target=StorageTier.ARCHIVE, reason=why))
 
 
-def _stays(entry: CatalogueEntry, elsewhere: Sequence[Copy], last: Mapping[BackupType, str]) -> str:
+def _stays(entry: CatalogueEntry, elsewhere: Sequence[Copy], judgement: Judgement) -> str:
     """Why a backup that is old enough is not moved, or nothing."""
     archived = entry.copy_in(StorageTier.ARCHIVE)
     if entry.legal_hold or entry.pinned:
         return "it is under legal hold" if entry.legal_hold else "it is pinned"
     if entry.removal_marked_at is not None:
         return "it is marked for removal"
-    if last.get(entry.backup_type) == entry.backup_id:
-        return f"it is the last good {entry.backup_type} backup"
+    if whys := judgement.kept.get(entry.backup_id):
+        return whys[0]
     if archived is not None and archived.damaged:
         return "its copy in ARCHIVE is damaged"
-    if archived is None and not any(copy in good_copies(entry) for copy in elsewhere):
+    if archived is None and not any(copy in entry.good_copies for copy in elsewhere):
         return "every copy that could be moved is damaged"
     return ""
 

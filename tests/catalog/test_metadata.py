@@ -14,6 +14,7 @@ import pytest
 from strata.catalog.metadata import BackupMetadataManager
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectExists, StoreUnavailable
 from strata.model.backup_type import BackupType
+from strata.model.coverage import SourceKind
 from strata.model.layer import LayerKind, LayerRef
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, Changes, TierContent, manifest_name
 from strata.model.tier import StorageTier, Tier
@@ -43,9 +44,18 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
     )
     cut = {"at": "\u00fc\u65e5"}
     hot = TierContent(
-        tier=Tier.HOT, stack=(layer,), records=3, logical_bytes=50, patterns=("*",), cut=cut, changes=Changes(new=3)
+        tier=Tier.HOT,
+        source=SourceKind.LIVE,
+        stack=(layer,),
+        records=3,
+        logical_bytes=50,
+        patterns=("*",),
+        cut=cut,
+        changes=Changes(new=3),
     )
-    warm = TierContent(tier=Tier.WARM, stack=(), records=0, logical_bytes=0, patterns=("*",), cut={}, reason="not set")
+    warm = TierContent(
+        tier=Tier.WARM, source=None, stack=(), records=0, logical_bytes=0, patterns=("*",), cut={}, reason="not set"
+    )
     fields: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "backup_id": backup_id,

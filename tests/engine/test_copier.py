@@ -222,12 +222,12 @@ def test_a_store_builds_on_the_copies_it_holds(bench: Workbench) -> None:
 
 
 def test_each_store_has_a_stack_of_its_own(bench: Workbench) -> None:
-    """A backup is compared with what its store holds; where that is nothing it is a full one, and says so."""
+    """A backup is compared with what its store holds; where that is nothing it stores everything, and says so."""
     bench.places[BackupType.FULL] = Placement(NETWORK)
     full = bench.backup("full")
     first = bench.backup("first", BackupType.INCREMENTAL)
     assert (full.storage_tier, first.storage_tier) == (NETWORK, StorageTier.LOCAL)
-    assert (first.backup_type, first.parent) == (BackupType.FULL, None)
+    assert (first.backup_type, first.parent) == (BackupType.INCREMENTAL, None)
     assert "nothing that an incremental backup could build on" in first.reasons[0]
     second = bench.backup("second", BackupType.INCREMENTAL)
     assert (second.backup_type, second.parent) == (BackupType.INCREMENTAL, "first")

@@ -98,6 +98,10 @@ class Pruning:
         self.states[made.backup_id] = state
         return made
 
+    def accept(self, backup_id: str) -> None:
+        """Say that a backup is right as it is."""
+        self.bench.catalogue.note(NoteKind.ACCEPTED, backup_id, self.clock.now())
+
     def copy(self, backup_id: str, target: StorageTier = NETWORK) -> None:
         """A copy of a backup."""
         copy_here(self.bench.manager, backup_id, self.run_id("copy"), target)
@@ -148,6 +152,7 @@ def test_what_is_old_is_marked_then_removed_with_its_layers(pruning: Pruning) ->
     pruning.records.clear()
     pruning.bench.backup("fresh", fresh=True)
     pruning.states["fresh"] = {}
+    pruning.accept("fresh")
     first = pruning.prune()
     assert first.marks.marked == (old.backup_id,)
     assert pruning.held() == {old.backup_id, "fresh"}
@@ -303,6 +308,7 @@ def test_a_prune_cut_short_anywhere_is_finished_by_the_next(pruning: Pruning, mo
     pruning.clock.advance(timedelta(days=91))
     fresh = pruning.bench.backup("fresh", fresh=True)
     pruning.states[fresh.backup_id] = {}
+    pruning.accept(fresh.backup_id)
     pruning.bench.backup("young", BackupType.INCREMENTAL)
     pruning.states["young"] = {}
     pruning.copy(fresh.backup_id)

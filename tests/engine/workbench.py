@@ -25,6 +25,7 @@ from strata.engine.restorer import Restored
 from strata.engine.runner import StageRunner
 from strata.engine.spool import Spool
 from strata.model.backup_type import BackupType
+from strata.model.coverage import SourceKind
 from strata.model.layer import Layer
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
@@ -96,7 +97,7 @@ class Workbench:
             self.keyring,
             self.clock,
             BackupOptions(
-                tiers={tier: tier in self.sources for tier in Tier},
+                tiers=dict.fromkeys(self.sources, SourceKind.LIVE),
                 place=lambda kind: self.places.get(kind, Placement(StorageTier.LOCAL)),
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
@@ -115,8 +116,8 @@ class Workbench:
     def restore(
         self, run_id: str = "restore", mode: RestoreMode = RestoreMode.EXACT, tiers: tuple[Tier, ...] = ()
     ) -> Restored:
-        """A restore of the latest backup in this process."""
-        return restore_here(self.manager, "latest", run_id, mode, tiers)
+        """A restore in this process of the backup that was made last, whatever it holds."""
+        return restore_here(self.manager, self.catalogue.view().entries[0].backup_id, run_id, mode, tiers)
 
     def layers(self, manifest: BackupMetadata) -> list[Layer]:
         """The layers that a manifest names."""

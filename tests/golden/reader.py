@@ -98,6 +98,7 @@ _BODY: Final = {
 }
 _TIER: Final = {
     "tier": str,
+    "source": _TEXT_OR_NULL,
     "stack": list,
     "records": int,
     "logical_bytes": int,
@@ -107,6 +108,7 @@ _TIER: Final = {
     "changes": (dict, type(None)),
     "reason": str,
 }
+_SOURCES: Final = ("live", "handed", "state-manager", None)
 _CHANGES: Final = {"unchanged": int, "changed": int, "new": int, "gone": int, "drift": (int, type(None))}
 _LAYER: Final = {
     "layer_id": str,
@@ -677,6 +679,8 @@ def _check_manifest(manifest: Document) -> None:
         _check_members(tier, _TIER)
         if tier["changes"] is not None:
             _check_members(tier["changes"], _CHANGES)
+        _need(tier["source"] in _SOURCES, "a tier came from a source that is not known")
+        _need(tier["source"] is not None or not tier["stack"], "a tier that is held came from nowhere")
         kinds = [layer["kind"] for layer in tier["stack"]]
         _need(kinds == ["base", *["delta"] * (len(kinds) - 1)][: len(kinds)], "a stack does not begin with its base")
         _need(all(layer["tier"] == tier["tier"] for layer in tier["stack"]), "a layer is of another tier")

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from strata.model.backup_type import RULES, BackupType
 from strata.model.context import BackupContext, BackupSummary, TierSummary
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.layer import LayerKind, LayerRef
-from strata.model.scope import EVERYTHING, Scope
+from strata.model.scope import EVERYTHING
 from strata.model.tier import Tier
 
+ALL: Final = Coverage(Tier.HOT, SourceKind.LIVE)
 NOW: Final = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -42,7 +44,14 @@ def held(
     stack: Sequence[LayerRef], records: int = 10, size: int = 100, patterns: tuple[str, ...] = EVERYTHING
 ) -> TierSummary:
     """What a backup holds of HOT."""
-    return TierSummary(tier=Tier.HOT, patterns=patterns, records=records, logical_bytes=size, stack=tuple(stack))
+    return TierSummary(
+        tier=Tier.HOT,
+        source=SourceKind.LIVE,
+        patterns=patterns,
+        records=records,
+        logical_bytes=size,
+        stack=tuple(stack),
+    )
 
 
 def summary(
@@ -85,7 +94,7 @@ def test_the_last_backup_is_of_any_type_and_the_last_full_of_those_that_move_the
     context = BackupContext.of(
         [summary(1), summary(2, BackupType.SNAPSHOT), summary(3, BackupType.DIFFERENTIAL), summary(4)][:3]
     )
-    last, full = context.last_backup(Tier.HOT, Scope()), context.last_full(Tier.HOT, Scope())
+    last, full = context.last_backup(ALL), context.last_full(ALL)
     assert last
     assert full
     assert (last.generation, full.generation) == (3, 2)
@@ -95,8 +104,8 @@ def test_the_last_backup_is_of_any_type_and_the_last_full_of_those_that_move_the
 def test_a_backup_serves_as_a_full_one_by_its_type(backup_type: BackupType) -> None:
     """FULL and SNAPSHOT do; the others are only the last backup."""
     context = BackupContext.of([summary(1, backup_type)])
-    assert context.last_backup(Tier.HOT, Scope()) is context.backups[0]
-    assert (context.last_full(Tier.HOT, Scope()) is not None) is RULES[backup_type].moves_full_baseline
+    assert context.last_backup(ALL) is context.backups[0]
+    assert (context.last_full(ALL) is not None) is RULES[backup_type].moves_full_baseline
 
 
 @pytest.mark.parametrize(
@@ -118,16 +127,16 @@ def test_a_backup_covers_exactly_its_own_scope(
 ) -> None:
     """A wider one would bring keys that the child does not hold; `*` beside other patterns is everything."""
     made = summary(1, patterns=holds)
-    assert made.covers(Tier.HOT, Scope(asks)) is covered
-    assert (BackupContext.of([made]).last_backup(Tier.HOT, Scope(asks)) is made) is covered
+    assert made.bears(Coverage(Tier.HOT, SourceKind.LIVE, asks)) is covered
+    assert (BackupContext.of([made]).last_backup(Coverage(Tier.HOT, SourceKind.LIVE, asks)) is made) is covered
 
 
 def test_a_tier_that_was_left_out_is_covered_by_nobody() -> None:
     """A tier without a stack is not an empty tier; nor is one that nobody spoke of."""
     made = summary(1, stack=())
     assert made.tier(Tier.HOT) is None
-    assert not made.covers(Tier.HOT, Scope())
-    assert not summary(1).covers(Tier.COLD, Scope())
+    assert not made.bears(ALL)
+    assert not summary(1).bears(Coverage(Tier.COLD, SourceKind.LIVE))
 
 
 def test_a_backup_is_found_by_its_id() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry, Copy
+from strata.model.coverage import Coverage, SourceKind
 from strata.model.tier import StorageTier, Tier
 
 NOW: Final = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -33,7 +34,7 @@ def entry(
             "created_at": created,
             "recorded_at": created,
             "parent": None,
-            "tiers": (Tier.HOT,),
+            "covers": (Coverage(Tier.HOT, SourceKind.LIVE, records=1),),
             "records": 1,
             "logical_bytes": 1,
             "added_bytes": 1,
@@ -51,8 +52,22 @@ def days(number: float) -> timedelta:
 
 
 @st.composite
-def catalogues(draw: st.DrawFn, *, lies: bool = False) -> Sequence[CatalogueEntry]:
-    """Backups of every kind and age that share layers and copies; `lies`: some clocks were wrong."""
+def _worth(draw: st.DrawFn) -> dict[str, Any]:
+    """What a backup covers, and whether it was accepted."""
+    tiers = draw(st.sets(st.sampled_from(Tier), min_size=1))
+    source = draw(st.sampled_from([*[SourceKind.LIVE] * 5, SourceKind.HANDED, SourceKind.STATE_MANAGER]))
+    records = st.sampled_from([100, 100, 100, 90, 30, 0, None])
+    patterns = st.sampled_from([("*",), ("*",), ("*",), ("position:*",)])
+    covers = tuple(Coverage(tier, source, draw(patterns), draw(records)) for tier in sorted(tiers))
+    return {"covers": covers, "accepted": draw(st.integers(0, 4)) == 0}
+
+
+@st.composite
+def catalogues(draw: st.DrawFn, *, lies: bool = False, doubts: bool = False) -> Sequence[CatalogueEntry]:
+    """Backups of every kind and age that share layers and copies.
+
+    `lies`: some clocks were wrong; `doubts`: some backups hold less than others, and some of them were accepted.
+    """
     made = []
     hours = sorted(draw(st.lists(st.integers(0, 24 * 200), max_size=14)), reverse=True)
     for number, age in enumerate(hours):
@@ -64,6 +79,7 @@ def catalogues(draw: st.DrawFn, *, lies: bool = False) -> Sequence[CatalogueEntr
                 draw(st.sampled_from(["full", "incremental", "differential", "snapshot", "emergency"])),
                 timedelta(hours=age - shift),
                 generation=number,
+                **(draw(_worth()) if doubts else {}),
                 layers=(
                     f"b{number:02}-hot",
                     *draw(st.sets(st.sampled_from([f"b{n:02}-hot" for n in range(number + 1)]))),

@@ -14,6 +14,7 @@ import pytest
 from strata.errors import SettingError
 from strata.model.backup_type import RULES, BackupType, Reads
 from strata.model.context import BackupContext, BackupSummary, TierSummary
+from strata.model.coverage import SourceKind
 from strata.model.layer import LayerKind, LayerRef
 from strata.model.plan import TierPlan
 from strata.model.tier import Tier
@@ -80,6 +81,7 @@ def summary(
     """A recorded backup of HOT."""
     hot = TierSummary(
         tier=Tier.HOT,
+        source=SourceKind.LIVE,
         patterns=patterns,
         records=held.get("records", 100),
         logical_bytes=held.get("size", 1000),
@@ -98,7 +100,9 @@ def summary(
 def wish(backup_type: BackupType, *backups: BackupSummary, **changed: Any) -> Wish:
     """A backup of HOT is wanted, where these are recorded."""
     context = BackupContext.of(backups)
-    made = Wish(backup_id="new", backup_type=backup_type, now=NOW, configured={Tier.HOT: True}, context=context)
+    made = Wish(
+        backup_id="new", backup_type=backup_type, now=NOW, configured={Tier.HOT: SourceKind.LIVE}, context=context
+    )
     return replace(made, **changed)
 
 
@@ -144,7 +148,9 @@ def test_an_id_that_cannot_name_objects_is_refused(run_id: str) -> None:
 def test_each_tier_is_planned_or_left_out_by_name(configured: tuple[bool, ...]) -> None:
     """A configured tier gets a layer, another is listed with the setting that is missing; none is forgotten."""
     reachable = dict(zip(Tier, configured, strict=True))
-    wanted = wish(BackupType.FULL, backup_id="id", configured=reachable)
+    wanted = wish(
+        BackupType.FULL, backup_id="id", configured={tier: SourceKind.LIVE for tier in Tier if reachable[tier]}
+    )
     if not any(configured):
         with pytest.raises(SettingError, match="no tier is configured") as caught:
             plan_tiers(wanted)
@@ -161,14 +167,14 @@ def test_each_tier_is_planned_or_left_out_by_name(configured: tuple[bool, ...]) 
 
 def test_a_tier_nobody_spoke_of_is_left_out() -> None:
     """A tier that is missing from the facts counts as not configured."""
-    plans = plan_tiers(wish(BackupType.FULL, backup_id="id", configured={Tier.WARM: True})).tiers
+    plans = plan_tiers(wish(BackupType.FULL, backup_id="id", configured={Tier.WARM: SourceKind.LIVE})).tiers
     assert [plan.layer_id for plan in plans] == [None, "id-warm", None]
 
 
 @pytest.mark.parametrize("backup_type", BackupType)
 def test_a_type_covers_its_patterns_or_those_that_are_set(backup_type: BackupType) -> None:
     """The scope is the type's own where the settings say nothing else, and the same for every tier."""
-    everywhere = dict.fromkeys(Tier, True)
+    everywhere = dict.fromkeys(Tier, SourceKind.LIVE)
     own = plan_tiers(wish(backup_type, configured=everywhere)).tiers
     assert {plan.patterns for plan in own} == {RULES[backup_type].patterns}
     other = plan_tiers(wish(backup_type, configured=everywhere, patterns=("a*", "b*"))).tiers
@@ -232,7 +238,7 @@ def test_each_tier_has_a_parent_of_its_own(backup_type: BackupType) -> None:
     warm = whole.tiers[0].model_copy(update={"tier": Tier.WARM})
     whole = whole.model_copy(update={"tiers": (*whole.tiers, warm, cold)})
     short = summary("short", 2, stack("short")).model_copy(update={"tiers": (warm, cold)})
-    planned = plan_tiers(wish(backup_type, whole, short, configured=dict.fromkeys(Tier, True)))
+    planned = plan_tiers(wish(backup_type, whole, short, configured=dict.fromkeys(Tier, SourceKind.LIVE)))
     assert [plan.parent for plan in planned.tiers] == ["whole", "short", "short"]
     assert planned.parent == "short"
 
@@ -245,31 +251,32 @@ def test_what_is_read_follows_the_type_and_the_parent(backup_type: BackupType) -
 
 
 @pytest.mark.parametrize("backup_type", BackupType)
-def test_what_has_nothing_to_build_on_is_a_full_one(backup_type: BackupType) -> None:
-    """A type of changes without a parent becomes FULL, and says why; any other stays what it is."""
+def test_what_has_nothing_to_build_on_stores_everything_and_says_so(backup_type: BackupType) -> None:
+    """A type of changes without a parent reads and stores all of its keys, and keeps its type."""
     planned = plan_tiers(wish(backup_type))
     assert planned.parent is None
     if backup_type in CHANGES:
-        assert planned.backup_type is BackupType.FULL
         assert re.fullmatch(f"there is nothing that an? {backup_type} backup could build on.*", planned.reasons[0])
     else:
-        assert (planned.backup_type, planned.reasons) == (backup_type, ())
-    assert plan_tiers(wish(backup_type, *RECORDED)).backup_type is backup_type
+        assert planned.reasons == ()
+    assert hot(planned).thorough
 
 
 @pytest.mark.parametrize("backup_type", CHANGES)
 def test_what_covers_not_everything_is_no_full_one(backup_type: BackupType) -> None:
     """Without a parent all of its keys are stored, and it keeps its type: a FULL covers everything."""
     planned = plan_tiers(wish(backup_type, FIRST, patterns=("order:*",)))
-    assert (planned.backup_type, planned.parent) == (backup_type, None)
+    assert planned.parent is None
     assert planned.reasons[0].endswith("so all of its keys are stored")
     assert hot(planned).thorough
 
 
 def test_one_tier_with_a_parent_keeps_the_type() -> None:
     """An incremental backup to which a tier was added stores that tier whole, and stays incremental."""
-    planned = plan_tiers(wish(BackupType.INCREMENTAL, FIRST, configured={Tier.HOT: True, Tier.COLD: True}))
-    assert (planned.backup_type, planned.parent) == (BackupType.INCREMENTAL, "first")
+    planned = plan_tiers(
+        wish(BackupType.INCREMENTAL, FIRST, configured={Tier.HOT: SourceKind.LIVE, Tier.COLD: SourceKind.LIVE})
+    )
+    assert planned.parent == "first"
     assert [(plan.parent, plan.thorough) for plan in planned.tiers if plan.layer_id] == [("first", False), (None, True)]
 
 
@@ -291,7 +298,6 @@ def test_what_lacks_a_layer_is_not_built_on(backup_type: BackupType) -> None:
     planned = plan_tiers(wish(backup_type, *RECORDED, intact=intact))
     assert hot(planned).parent is None
     assert hot(planned).thorough
-    assert planned.backup_type is BackupType.FULL
     assert "HOT (Redis) is stored whole, for the parent's layer first/hot is not in the store" in planned.reasons
     assert asked
 
@@ -312,7 +318,7 @@ def test_a_stack_grows_to_its_depth_and_no_further(backup_type: BackupType) -> N
     policy = StackPolicy(depth=4)
     assert parent_of(wish(backup_type, FIRST, deep(3), policy=policy)) == "top3"
     planned = plan_tiers(wish(backup_type, FIRST, deep(4), policy=policy))
-    assert (planned.parent, planned.backup_type) == ("first", backup_type)
+    assert planned.parent == "first"
     assert planned.reasons == ("HOT (Redis) is compared with its base, for its stack has 4 layers",)
 
 

@@ -48,6 +48,7 @@ def test_where_everything_is_as_promised_everything_holds() -> None:
         "differential every 6 h",
         "snapshot",
         "emergency",
+        "every tier, every scope",
         "3 copies, the live state being one",
         "on 2 kinds of media",
         "1 offsite",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry
 from strata.model.removal import RetentionPlan
-from strata.planning.goodness import is_good, last_good_of_each_type
+from strata.planning.goodness import Judgement
 from strata.planning.retention import DAYS, RetentionService
 from strata.planning.tables import KEEP_RULES, by_type, keep_rules
 from strata.planning.tables import days as as_days
@@ -178,13 +178,18 @@ def test_pinning_the_one_that_was_ahead_frees_those_after_it() -> None:
     assert removed(RetentionService().decide(made, NOW)) == {"old", "c"}
 
 
-@given(catalogues(lies=True), KEEPS)
+@given(catalogues(lies=True, doubts=True), KEEPS)
 def test_the_last_good_one_is_never_removed(made: list[CatalogueEntry], keep: dict[BackupType, dict[str, int]]) -> None:
     """Of no type, hence not of all; and what is pinned or held stays."""
     gone = removed(RetentionService(NO_DAYS, keep).decide(made, NOW))
-    assert not gone & set(last_good_of_each_type(made).values())
+    stays = [one for one in made if one.backup_id not in gone]
     assert not gone & {one.backup_id for one in made if one.pinned or one.legal_hold}
-    assert not any(is_good(one) for one in made) or any(is_good(one) for one in made if one.backup_id not in gone)
+    good = Judgement(made).is_good
+    for backup_type in BackupType:
+        for found in (good, lambda one: bool(one.good_copies)):
+            there = [one for one in made if one.backup_type is backup_type and found(one)]
+            assert not there or max(there, key=lambda one: one.generation) in stays or found is not good
+            assert not there or any(one.backup_type is backup_type and found(one) for one in stays)
 
 
 @given(catalogues(lies=True), KEEPS, st.integers(0, 24 * 500), st.integers(0, 24 * 500))

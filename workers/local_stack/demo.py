@@ -72,7 +72,7 @@ class Demo:
         after = self._bot.read()
         wiring = Wiring(self._settings)
         return Outcome(
-            backup=wiring.depots.nearest.metadata.resolve("latest"),
+            backup=wiring.catalogue.resolve("latest").manifest,
             restore_seconds=stage_seconds(wiring.ledger.rows(_last_restore(wiring).run_id)),
             compared=len(before),
             different=differences(before, after),

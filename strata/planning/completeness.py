@@ -1,0 +1,207 @@
+"""Whether a backup holds what the ones before it make one expect: each tier, each scope, about as many records.
+
+Backups are judged in the order of their generations, which no clock upsets:
+
+- of a type, each tier that the last good backup held, and at least its scope, from the same source;
+- no tier without records, unless the last backup of that scope was empty too;
+- at least half of the median of the last ten backups with the same tier, scope and source, whatever their types.
+
+A tier that is in doubt changes no expectation, until a person accepts the backup: from then on they begin with it.
+State that was handed over is expected to be what it is, but not to be empty.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Final, NamedTuple, Protocol
+
+from strata.model.backup_type import BackupType
+from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, SourceKind
+from strata.model.scope import Scope
+from strata.model.tier import Tier
+
+COMPARED: Final = 10
+"""The median is that of so many backups."""
+
+_SOURCES: Final = {
+    SourceKind.LIVE: "from its service",
+    SourceKind.HANDED: "from a document that was handed over",
+    SourceKind.STATE_MANAGER: "through the state manager",
+}
+
+
+class Judged(Protocol):
+    """A recorded backup, as far as it is judged here."""
+
+    @property
+    def backup_id(self) -> str: ...
+
+    @property
+    def backup_type(self) -> BackupType: ...
+
+    @property
+    def covers(self) -> tuple[Coverage, ...]: ...
+
+    @property
+    def accepted(self) -> bool: ...
+
+
+class _Held(NamedTuple):
+    """What the last backups of a type held of a tier, and how many in a row."""
+
+    source: SourceKind
+    patterns: tuple[str, ...]
+    backups: int
+
+
+_Kind = tuple[Tier, SourceKind, tuple[str, ...]]
+"""Backups whose numbers of records may be compared."""
+
+
+class History:
+    """What is expected, by the backups that were added so far: in their order, each once."""
+
+    def __init__(self) -> None:
+        self._held: dict[BackupType, dict[Tier, _Held]] = {}
+        self._records: dict[_Kind, deque[int]] = {}
+
+    def expected(self, backup_type: BackupType, covers: Iterable[Coverage]) -> tuple[Expected, ...]:
+        """What is expected of the next backup of a type, which will cover this."""
+        wanted = {one.tier: one for one in covers}
+        handed = any(one.source is SourceKind.HANDED for one in wanted.values())
+        held = {} if handed else self._held.get(backup_type, {})
+        return tuple(
+            self._expected(tier, held.get(tier), wanted.get(tier)) for tier in Tier if tier in held or tier in wanted
+        )
+
+    def tiers(self, backup_type: BackupType) -> set[Tier]:
+        """The tiers that are expected of a type."""
+        return set(self._held.get(backup_type, ()))
+
+    def add(self, backup: Judged) -> tuple[Doubt, ...]:
+        """The doubts about the next backup; each of its tiers of which nobody has any counts from now on."""
+        if self._is_as_usual(backup):
+            self._count(backup.backup_type, backup.covers)
+            return ()
+        doubts = doubts_about(backup.backup_type, self.expected(backup.backup_type, backup.covers), backup.covers)
+        if backup.accepted and doubts:
+            self._forget(backup)
+        doubted = set() if backup.accepted else {tier for doubt in doubts for tier in _tiers_of(doubt)}
+        self._count(backup.backup_type, [one for one in backup.covers if one.tier not in doubted])
+        return doubts
+
+    def _is_as_usual(self, backup: Judged) -> bool:
+        """Whether nothing at all differs from the last of its type, and no number fell: the quick way for most."""
+        held = self._held.get(backup.backup_type)
+        if held is None or len(held) != len(backup.covers):
+            return False
+        for tier, source, patterns, records in backup.covers:
+            before, kind = held.get(tier), self._records.get((tier, source, patterns))
+            same = before is not None and before.source is source and before.patterns == patterns
+            if not same or not records or kind is None or 2 * records < max(kind):
+                return False
+        return True
+
+    def _count(self, backup_type: BackupType, covers: Iterable[Coverage]) -> None:
+        held = self._held.setdefault(backup_type, {})
+        for tier, source, patterns, records in covers:
+            if records is None:
+                continue
+            self._records.setdefault((tier, source, patterns), deque(maxlen=COMPARED)).append(records)
+            if source is SourceKind.HANDED:
+                continue
+            before = held.get(tier)
+            same = before is not None and before.source is source and before.patterns == patterns
+            held[tier] = _Held(source, patterns, 1 + (before.backups if before and same else 0))
+
+    def _forget(self, backup: Judged) -> None:
+        """Let expectations begin with a backup that was accepted though it is not what they were."""
+        if not any(one.source is SourceKind.HANDED for one in backup.covers):
+            self._held.pop(backup.backup_type, None)
+        for tier, source, patterns, _ in backup.covers:
+            self._records.pop((tier, source, patterns), None)
+
+    def _expected(self, tier: Tier, held: _Held | None, wanted: Coverage | None) -> Expected:
+        kind = (tier, wanted.source, wanted.patterns) if wanted else None
+        records = self._records.get(kind) if kind else None
+        return Expected(
+            tier=tier,
+            source=held.source if held else None,
+            patterns=held.patterns if held else (),
+            backups=held.backups if held else 0,
+            usual=median(records) if records else None,
+            last=records[-1] if records else None,
+        )
+
+
+def doubts_before(
+    backup_type: BackupType, expected: Sequence[Expected], covers: Iterable[Coverage]
+) -> tuple[Doubt, ...]:
+    """What may be missing in a backup that will cover this: all that can be told before records are counted."""
+    found = {one.tier: one for one in covers}
+    return tuple(doubt for tier in expected if (doubt := _other_than_expected(backup_type, tier, found.get(tier.tier))))
+
+
+def doubts_about(
+    backup_type: BackupType, expected: Sequence[Expected], covers: Sequence[Coverage]
+) -> tuple[Doubt, ...]:
+    """What may be missing in a backup that covers this."""
+    found = {one.tier: one for one in covers if one.held}
+    failed = {one.tier for one in covers if not one.held}
+    doubts: list[Doubt] = []
+    for one in expected:
+        held = found.get(one.tier)
+        if held is None and one.tier in failed:
+            doubts.append(_missing(backup_type, one, "is missing because it could not be read"))
+        elif doubt := _other_than_expected(backup_type, one, held):
+            doubts.append(doubt)
+        if held is not None and (doubt := _too_few(one, held)):
+            doubts.append(doubt)
+    return tuple(doubts)
+
+
+def _other_than_expected(backup_type: BackupType, one: Expected, held: Coverage | None) -> Doubt | None:
+    """Whether a tier is held as the earlier backups of the type held it."""
+    if one.source is None:
+        return None
+    if held is None:
+        return _missing(backup_type, one, "is missing")
+    before, label = _earlier(backup_type, one.backups), one.tier.label
+    if held.source is not one.source:
+        sentence = f"{label} was read {_SOURCES[held.source]}; {before} read it {_SOURCES[one.source]}"
+        return Doubt(kind=DoubtKind.OTHER_SOURCE, tier=one.tier, sentence=sentence)
+    if not held.scope.covers(Scope(one.patterns)):
+        keys = f"covers only the keys {', '.join(held.patterns)}"
+        sentence = f"{label} {keys}; {before} covered {', '.join(one.patterns)}"
+        return Doubt(kind=DoubtKind.NARROWER, tier=one.tier, sentence=sentence)
+    return None
+
+
+def _missing(backup_type: BackupType, one: Expected, how: str) -> Doubt:
+    before = f"; {_earlier(backup_type, one.backups)} held it" if one.source else ""
+    return Doubt(kind=DoubtKind.MISSING, tier=one.tier, sentence=f"{one.tier.label} {how}{before}")
+
+
+def _too_few(one: Expected, held: Coverage) -> Doubt | None:
+    """Whether a tier that is held has about as many records as usual."""
+    label, records = one.tier.label, held.records or 0
+    if not records:
+        if one.last is None:
+            return Doubt(kind=DoubtKind.EMPTY, tier=one.tier, sentence=f"{label} has no records")
+        sentence = f"{label} has no records; the backup before held {one.last:,}"
+        return Doubt(kind=DoubtKind.FEWER, tier=one.tier, sentence=sentence) if one.last else None
+    if held.source is SourceKind.HANDED or one.usual is None or 2 * records >= one.usual:
+        return None
+    sentence = f"{label} has {records:,} records, less than half of the usual {one.usual:,.0f}"
+    return Doubt(kind=DoubtKind.FEWER, tier=one.tier, sentence=sentence)
+
+
+def _tiers_of(doubt: Doubt) -> tuple[Tier, ...]:
+    """The tiers that a doubt concerns."""
+    return tuple(Tier) if doubt.tier is None else (doubt.tier,)
+
+
+def _earlier(backup_type: BackupType, count: int) -> str:
+    return f"the last {count} {backup_type} backups" if count > 1 else f"the last {backup_type} backup"
