@@ -26,7 +26,7 @@ from strata.memory import give_back_freed_memory
 from strata.model.layer import Document, Layer, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
-from strata.model.record import LargeValue
+from strata.model.record import VALUE_BYTES, LargeValue
 from strata.model.run import Progress
 from strata.model.scope import Scope
 from strata.model.ticket import Verified
@@ -67,7 +67,7 @@ class BackupRestorer:
     def check(self, plan: RestorePlan, attempt: Attempt) -> Verified:
         """Prove every object the restore will read, and that every target can take it; nothing is written."""
         manifest = self._metadata.load(plan.backup_id)
-        descriptions = open_details(self._keyring, manifest)
+        descriptions = self._described(manifest)
         self._try([tier for tiers in rounds(plan.tiers) for tier in tiers], descriptions)
         return self.verify(manifest, plan.tiers, attempt.report)
 
@@ -111,7 +111,7 @@ class BackupRestorer:
     def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt) -> Applied:
         """Write one tier back; exact counts, or an error."""
         manifest = self._metadata.load(plan.backup_id)
-        content, descriptions = manifest.content(tier), open_details(self._keyring, manifest)
+        content, descriptions = manifest.content(tier), self._described(manifest)
         mode = RestoreMode(plan.mode)
         if mode is RestoreMode.REHEARSE:
             return Applied(tier=tier)
@@ -134,6 +134,12 @@ class BackupRestorer:
         for tier in tiers:
             with naming_tier(tier):
                 source_of(self._sources, tier).check(descriptions[tier.value])
+
+    def _described(self, manifest: BackupMetadata) -> dict[str, Any]:
+        """What describes each tier's source, and how much a target must hold of it."""
+        sizes = {content.tier.value: content.logical_bytes for content in manifest.tiers}
+        described = open_details(self._keyring, manifest).items()
+        return {name: {**description, VALUE_BYTES: sizes.get(name, 0)} for name, description in described}
 
     def _target(
         self, tier: Tier, descriptions: Mapping[str, Any], mode: RestoreMode, permit: Permit

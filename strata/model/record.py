@@ -37,6 +37,9 @@ CHUNK_REF_BYTES: Final = 40
 NOT_HELD: Final = "not_held"
 """The member of a description that says, a sentence each, what its records need and the backup does not hold."""
 
+VALUE_BYTES: Final = "value_bytes"
+"""The member of a description, given by a restore, that says how many bytes the values of its records have."""
+
 STATE_MANAGER: Final = "state manager"
 """The `source` in a description of records that came through the application's state manager: their values are JSON."""
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from strata.errors import SourceError
 from strata.model.identity import Identity
-from strata.model.record import LargeValue, SourceItem
+from strata.model.record import VALUE_BYTES, LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
@@ -28,6 +28,7 @@ from strata.sources.hot_method import HotMethod
 from strata.sources.port import ALL_KEYS, Baseline, Permit, RestoreMode, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
+from strata.sources.redis_rehearse import check_memory, try_key
 from strata.sources.redis_server import (
     RedisServer,
     check_writable,
@@ -72,10 +73,14 @@ class RedisHot:
             yield session
 
     def check(self, description: dict[str, Any]) -> None:
-        """Raise unless records of a backup with this description can be written here; writes nothing."""
+        """Raise unless records of a backup with this description can be written here; a scratch key comes and goes."""
         refuse_state_manager(self.tier, description)
         with Connection(self._address) as connection:
             self._check(connection, description)
+            check_memory(connection, description.get(VALUE_BYTES, 0))
+            for database in description["databases"]:
+                connection.select(database)
+                try_key(connection)
 
     @contextmanager
     def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[RedisApplication]:

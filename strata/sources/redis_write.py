@@ -22,6 +22,7 @@ from strata.sources.port import ApplyCounts, KnownKeys, RestoreMode
 from strata.sources.redis_columns import expiry_of
 from strata.sources.redis_commands import pack, packed
 from strata.sources.redis_read import scan_command, scanned
+from strata.sources.redis_rehearse import check_evicted, memory_of
 from strata.sources.redis_transaction import milliseconds
 from strata.sources.resp import Connection, Ticket, first_refusal, refused
 
@@ -46,6 +47,7 @@ class RedisApplication:
         self._counts = ApplyCounts()
         self._windows: deque[tuple[Ticket, int]] = deque()
         self._now = milliseconds(connection.ask(b"TIME"))
+        self._memory = memory_of(connection)
 
     def write(self, batch: pa.RecordBatch) -> None:
         texts = [batch.column(name).cast(pa.string()) for name in ("namespace", "encoding")]
@@ -86,6 +88,7 @@ class RedisApplication:
                 self._connection.select(database)
                 for pattern in patterns:
                     self._remove_unknown(str(database), pattern, known)
+        check_evicted(self._connection, self._memory)
         return self._counts
 
     def _select(self, namespace: str) -> None:

@@ -15,6 +15,7 @@ from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_identity import identity_of
 from strata.sources.s3_read import ColdSession
+from strata.sources.s3_rehearse import try_put
 from strata.sources.s3_write import ColdApplication
 from strata.tls import Tls
 
@@ -60,10 +61,11 @@ class S3Cold:
             yield session
 
     def check(self, description: dict[str, Any]) -> None:
-        """Raise unless there is a bucket to write to; any takes any objects."""
+        """Raise unless there is a bucket to write to, by an object that is put and removed; any takes any objects."""
         refuse_state_manager(self.tier, description)
         with self._bucket() as bucket:
             bucket.page(limit=1)
+            try_put(bucket)
 
     @contextmanager
     def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[ColdApplication]:
