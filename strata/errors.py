@@ -97,7 +97,7 @@ class SourceUnavailable(SourceError):
 
 
 class SchemaMismatch(SourceError):
-    """The tables of the target are not those of the backup; nothing was written."""
+    """The tables of the target are not those of the backup, or cannot be created there; nothing was written."""
 
     code = "schema-mismatch"
 

@@ -241,7 +241,7 @@ def _show_done(output: Output, run_id: str, mode: str, restored: Restored) -> No
         return
     output.say("")
     if mode == REHEARSE:
-        output.say(f"Backup [bold]{restored.backup_id}[/] is whole, and no target refused it. Nothing was written.")
+        output.say(f"Backup [bold]{restored.backup_id}[/] is whole, and no target refused it. Nothing is changed.")
         return
     output.say(f"Backup [bold]{restored.backup_id}[/] is restored.")
     numbers = ("written", "unchanged", "removed", "expired", "bytes")
