@@ -4,6 +4,10 @@ Behind every stage stands one row for each run, stage and unit. `take` answers w
 (it is done), or raises StageBusy (somebody does it). A claim has a token and runs out unless it is renewed; `finish`
 writes the result only while the token still stands, so of two workers that did the same stage one wins, and both go
 on with the winner's result. A run that has ended takes no more claims.
+
+Units that must be done together sit down in a round (`sit`). When a round is lost, the results of all that sat in it
+count no more: the units are to be done again, in the next round. Once every unit of a round has its result nobody can
+lose it any more, because only a unit without a result has a claim.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ RENEW_SECONDS: Final = 5.0
 """How often a working stage renews its claim and its lease."""
 
 MAX_ATTEMPTS: Final = 6
-"""A unit that took so many claims without a result is given up: whatever it is, it kills its workers."""
+"""A unit that took so many claims in one round without a result is given up: whatever it is, it kills its workers."""
 
 KEEP_DAYS: Final = 14
 """How long the ledger remembers a run."""
@@ -48,6 +52,14 @@ class Done:
     """The unit is done; `result` is the JSON document it left."""
 
     result: str
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a claim's unit sits: in which round, and whether an earlier claim of the unit sat in that round already."""
+
+    round: int
+    taken: bool
 
 
 class Ledger(Protocol):
@@ -141,6 +153,18 @@ class Ledger(Protocol):
 
     def progress(self, run_id: str) -> dict[str, Progress]:
         """The latest report of each unit, by `stage:unit`."""
+        ...
+
+    def sit(self, claim: Claim) -> Seat:
+        """Take the unit's seat in the current round; StageBusy where the claim is lost."""
+        ...
+
+    def round(self, run_id: str) -> int:
+        """The current round, from 1."""
+        ...
+
+    def lose(self, run_id: str, number: int) -> None:
+        """Begin the next round, unless it has begun; results of units that sat in this one count no more."""
         ...
 
     def mark(self, run_id: str, mark: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done
+from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done, Seat
 from strata.errors import RunFailed, StageBusy
 from strata.model.run import COMMITS, Progress, Run, RunState, Stage, StageRow
 
@@ -24,6 +24,10 @@ class _Row:
     result: str | None = None
     seconds: float | None = None
     began: float = 0.0
+    round: int | None = None
+    seat: str | None = None
+    before: int = 0
+    """Attempts of earlier rounds, which count no more."""
 
 
 @dataclass
@@ -35,6 +39,7 @@ class _Entry:
     failure_code: str = ""
     marks: set[str] = field(default_factory=set)
     waited: bool = False
+    round: int = 1
 
 
 class MemoryLedger:
@@ -89,7 +94,7 @@ class MemoryLedger:
             now = time.time()
             if row.token and row.expires > now and row.owner != instead_of:
                 raise StageBusy(f"{stage} {unit} is being done by {row.owner}")
-            if row.attempts >= MAX_ATTEMPTS:
+            if row.attempts - row.before >= MAX_ATTEMPTS:
                 raise RunFailed(f"{stage} {unit} was given up after {row.attempts} attempts")
             row.owner, row.token, row.expires, row.began = owner, uuid4().hex, now + CLAIM_SECONDS, now
             row.attempts += 1
@@ -111,7 +116,7 @@ class MemoryLedger:
                 return row.result
             if row.token != claim.token:
                 raise StageBusy(f"{claim.stage} {claim.unit} went to {row.owner}")
-            row.token, row.result, row.seconds = None, result, seconds
+            row.token, row.result, row.seconds = None, result if row.round in {None, entry.round} else None, seconds
             return result
 
     def release(self, claim: Claim, *, counted: bool = True) -> None:
@@ -167,6 +172,26 @@ class MemoryLedger:
     def progress(self, run_id: str) -> dict[str, Progress]:
         entry = self._entries.get(run_id)
         return dict(entry.progress) if entry else {}
+
+    def sit(self, claim: Claim) -> Seat:
+        with self._changing(claim.run_id) as entry:
+            row = entry.rows[claim.stage, claim.unit]
+            if row.token != claim.token:
+                raise StageBusy(f"{claim.stage} {claim.unit} went to {row.owner}")
+            if row.round != entry.round:
+                row.round, row.seat, row.before = entry.round, row.token, row.attempts - 1
+            return Seat(entry.round, taken=row.seat != row.token)
+
+    def round(self, run_id: str) -> int:
+        with self._lock:
+            return self._known(run_id).round
+
+    def lose(self, run_id: str, number: int) -> None:
+        with self._changing(run_id) as entry:
+            if entry.round == number:
+                entry.round += 1
+                for row in entry.rows.values():
+                    row.result = row.result if row.round is None else None
 
     def mark(self, run_id: str, mark: str) -> None:
         with self._changing(run_id) as entry:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import redis
 
 from strata.catalog.lease import LEASE_KEY
-from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done
+from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done, Seat
 from strata.catalog.redis_answers import asking
 from strata.errors import RunFailed, StageBusy
 from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
@@ -30,9 +30,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local run, rows = KEYS[1], KEYS[2]
 local state = redis.call('HGET', run, 'state')
 if not state then return {'unknown'} end
+local round = tonumber(redis.call('HGET', run, 'round') or 1)
 local function read(field)
   local row = redis.call('HGET', rows, field)
-  return row and cjson.decode(row) or nil
+  row = row and cjson.decode(row) or nil
+  if row and row.round and row.round ~= round then row.result = nil end
+  return row
 end
 local function write(field, row)
   redis.call('HSET', rows, field, cjson.encode(row))
@@ -56,8 +59,9 @@ local row = read(field) or {attempts = 0, owner = ''}
 if row.result then return {'done', row.result} end
 if state ~= 'RUNNING' then return {'ended', redis.call('HGET', run, 'reason')} end
 if row.token and row.expires > now and row.owner ~= dead then return {'busy', row.owner} end
-if row.attempts >= cap then return {'exhausted', tostring(row.attempts)} end
-row = {attempts = row.attempts + 1, owner = owner, token = token, expires = now + ttl, began = now}
+if row.attempts - (row.before or 0) >= cap then return {'exhausted', tostring(row.attempts)} end
+row = {attempts = row.attempts + 1, owner = owner, token = token, expires = now + ttl, began = now,
+       round = row.round, seat = row.seat, before = row.before}
 write(field, row)
 redis.call('HDEL', run, 'wakes', 'waits_for')
 return {'claim', tostring(row.attempts)}
@@ -78,6 +82,21 @@ if not row or row.token ~= ARGV[2] then return {'busy', row and row.owner or 'no
 row.token, row.result, row.seconds = nil, ARGV[3], tonumber(ARGV[4])
 write(ARGV[1], row)
 return {'done', row.result}
+"""
+
+# `before` are the attempts of earlier rounds, which count no more.
+_SIT: Final = """
+local row = read(ARGV[1])
+if not row or row.token ~= ARGV[2] then return {'busy', row and row.owner or 'nobody'} end
+if row.round ~= round then row.round, row.seat, row.before = round, row.token, row.attempts - 1 end
+write(ARGV[1], row)
+return {row.seat == row.token and 'free' or 'taken', tostring(round)}
+"""
+
+_LOSE: Final = """
+if round ~= tonumber(ARGV[1]) then return {'begun'} end
+redis.call('HSET', run, 'round', round + 1, 'updated', now)
+return {'ok'}
 """
 
 _RELEASE: Final = """
@@ -224,9 +243,11 @@ class RedisLedger:
         return self._call(_GRANT, run_id, fence)[0] == "ok"
 
     def result(self, run_id: str, stage: Stage, unit: str) -> str | None:
-        with _reachable():
-            row = cast("bytes | None", self._redis.hget(_rows_key(run_id), _field(stage, unit)))
-        return json.loads(row).get("result") if row else None
+        with _reachable(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(_run_key(run_id), "round")
+            pipe.hget(_rows_key(run_id), _field(stage, unit))
+            number, row = pipe.execute()
+        return _read(row, number).get("result") if row else None
 
     def results(self, run_id: str, stage: Stage) -> dict[str, str]:
         return {unit: row["result"] for at, unit, row in self._all(run_id) if at is stage and "result" in row}
@@ -257,6 +278,20 @@ class RedisLedger:
             fields = cast("dict[bytes, bytes]", self._redis.hgetall(_progress_key(run_id)))
         return {field.decode(): Progress.model_validate_json(value) for field, value in fields.items()}
 
+    def sit(self, claim: Claim) -> Seat:
+        answer, value = self._call(_SIT, claim.run_id, _field(claim.stage, claim.unit), claim.token)
+        if answer == "busy":
+            raise StageBusy(f"{claim.stage} {claim.unit} went to {value}")
+        return Seat(int(value), taken=answer == "taken")
+
+    def round(self, run_id: str) -> int:
+        with _reachable():
+            number = cast("bytes | None", self._redis.hget(_run_key(run_id), "round"))
+        return int(number) if number else 1
+
+    def lose(self, run_id: str, number: int) -> None:
+        self._call(_LOSE, run_id, number)
+
     def mark(self, run_id: str, mark: str) -> None:
         with _reachable(), self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(_marks_key(run_id), mark)
@@ -283,9 +318,11 @@ class RedisLedger:
         return noted.decode() if noted else ""
 
     def _all(self, run_id: str) -> list[tuple[Stage, str, dict[str, Any]]]:
-        with _reachable():
-            fields = cast("dict[bytes, bytes]", self._redis.hgetall(_rows_key(run_id)))
-        names = ((field.decode().split(":", 1), json.loads(row)) for field, row in fields.items())
+        with _reachable(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(_run_key(run_id), "round")
+            pipe.hgetall(_rows_key(run_id))
+            number, fields = pipe.execute()
+        names = ((field.decode().split(":", 1), _read(row, number)) for field, row in fields.items())
         return [(Stage(stage), unit, row) for (stage, unit), row in names]
 
     def _call(self, script: str, run_id: str, *arguments: str | float) -> tuple[str, str]:
@@ -320,6 +357,14 @@ def _run(run_id: str, fields: dict[bytes, bytes]) -> Run:
         wakes_at=_moment(text["wakes"]) if "wakes" in text else None,
         waits_for=text.get("waits_for", ""),
     )
+
+
+def _read(document: bytes, number: bytes | None) -> dict[str, Any]:
+    """A row as it counts in the current round."""
+    row: dict[str, Any] = json.loads(document)
+    if row.get("round", 0) and row["round"] != int(number or 1):
+        row.pop("result", None)
+    return row
 
 
 def _field(stage: Stage, unit: str) -> str:

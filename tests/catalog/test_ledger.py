@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from strata.catalog import memory_ledger, redis_ledger
 from strata.catalog.lease import RedisLease
-from strata.catalog.ledger import MAX_ATTEMPTS, Claim, Done, Ledger
+from strata.catalog.ledger import MAX_ATTEMPTS, Claim, Done, Ledger, Seat
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.errors import BrokerUnavailable, RunFailed, StageBusy
@@ -441,6 +441,84 @@ def test_a_run_that_ended_is_not_sent_again(ledger: Ledger) -> None:
     ledger.create(a_run(created_at=NOW - timedelta(hours=1)))
     ledger.end(RUN, RunState.DONE)
     assert ledger.mark_resent(RUN, 0) is None
+
+
+# --- rounds -------------------------------------------------------------------------------------------------------
+
+
+def test_a_seat_is_one_claims_in_its_round(ledger: Ledger, run: Run) -> None:
+    """Whoever comes to a unit again finds that an earlier claim sat there already; sitting twice is one seat."""
+    first = claimed(ledger)
+    assert [ledger.sit(first) for _ in range(2)] == [Seat(1, taken=False)] * 2
+    ledger.release(first)
+    assert ledger.sit(claimed(ledger)) == Seat(1, taken=True)
+    assert ledger.sit(claimed(ledger, unit="warm")) == Seat(1, taken=False)
+
+
+def test_a_lost_round_takes_the_results_of_all_that_sat_in_it(ledger: Ledger, run: Run) -> None:
+    """They are to be done again, in the next round; units that sat in none keep their results."""
+    apart = claimed(ledger, Stage.BASELINE)
+    ledger.finish(apart, '"kept"', 1.0)
+    for unit in ("hot", "warm"):
+        claim = claimed(ledger, unit=unit)
+        ledger.sit(claim)
+        ledger.finish(claim, '"lost"', 1.0)
+    assert len(ledger.results(RUN, Stage.COLLECT)) == 2
+    ledger.lose(RUN, 1)
+    assert ledger.round(RUN) == 2
+    assert ledger.results(RUN, Stage.COLLECT) == {}
+    assert ledger.result(RUN, Stage.COLLECT, "hot") is None
+    assert ledger.results(RUN, Stage.BASELINE) == {"hot": '"kept"'}
+    assert {row.unit for row in ledger.rows(RUN) if row.done} == {"hot"}
+    again = claimed(ledger, unit="warm")
+    assert again.attempt == 2
+    assert ledger.sit(again) == Seat(2, taken=False)
+    ledger.finish(again, '"found"', 1.0)
+    assert ledger.results(RUN, Stage.COLLECT) == {"warm": '"found"'}
+
+
+def test_a_round_is_lost_once(ledger: Ledger, run: Run) -> None:
+    """Several may find at the same time that it is lost: one round follows, not several."""
+    for _ in range(3):
+        ledger.lose(RUN, 1)
+    assert ledger.round(RUN) == 2
+
+
+def test_a_result_that_comes_after_its_round_was_lost_counts_no_more(ledger: Ledger, run: Run) -> None:
+    """Who still worked in the lost round leaves nothing that anybody takes for a result."""
+    late = claimed(ledger)
+    ledger.sit(late)
+    ledger.lose(RUN, 1)
+    ledger.finish(late, '"late"', 1.0)
+    assert ledger.result(RUN, Stage.COLLECT, "hot") is None
+    assert isinstance(ledger.take(RUN, Stage.COLLECT, "hot", "ben"), Claim)
+
+
+@pytest.mark.usefixtures("_stale_at_once")
+def test_a_lost_claim_takes_no_seat(ledger: Ledger, run: Run) -> None:
+    """So nobody who was away for long can lose a round that others have finished."""
+    stale = claimed(ledger, owner="ann")
+    fresh = claimed(ledger, owner="ben")
+    ledger.sit(fresh)
+    with pytest.raises(StageBusy):
+        ledger.sit(stale)
+    ledger.finish(fresh, '"done"', 1.0)
+    with pytest.raises(StageBusy):
+        ledger.sit(stale)
+
+
+@pytest.mark.usefixtures("_stale_at_once")
+def test_attempts_are_counted_anew_in_each_round(ledger: Ledger, run: Run) -> None:
+    """A unit is not given up for rounds that others lost; its attempts keep numbers of their own."""
+    for number in range(1, 3 * MAX_ATTEMPTS):
+        claim = claimed(ledger)
+        assert claim.attempt == number
+        ledger.sit(claim)
+        ledger.lose(RUN, ledger.round(RUN))
+    for _ in range(MAX_ATTEMPTS):
+        ledger.sit(claimed(ledger))
+    with pytest.raises(RunFailed, match="given up"):
+        ledger.take(RUN, Stage.COLLECT, "hot", "ann")
 
 
 # --- the ledger in Redis ------------------------------------------------------------------------------------------
