@@ -24,6 +24,7 @@ from strata.model.tier import Tier
 from strata.sources.glob import matcher
 from strata.sources.port import (
     ALL_KEYS,
+    AfterCut,
     Application,
     ApplyCounts,
     Baseline,
@@ -148,6 +149,9 @@ class MemorySession:
                 raise SourceUnavailable(f"{self.source.tier.label} stopped answering half way")
             yield item
 
+    def after_cut(self) -> AfterCut:
+        return AfterCut()
+
 
 class MemoryApplication:
     """Implements Application; what was written takes effect in `finish`."""
@@ -271,6 +275,9 @@ class OverlookingSession:
                 yield Claimed(claimed)
             elif claimed.num_rows:
                 yield Unchanged(claimed["namespace"][0].as_py(), claimed["key"])
+
+    def after_cut(self) -> AfterCut:
+        return self.inner.after_cut()
 
 
 class Moment(Enum):

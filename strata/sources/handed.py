@@ -13,7 +13,7 @@ from strata.model.record import SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ALL_KEYS, Application, Baseline, Permit, RestoreMode
+from strata.sources.port import ALL_KEYS, AfterCut, Application, Baseline, Permit, RestoreMode
 
 
 class HandedDocument(Protocol):
@@ -80,3 +80,6 @@ class HandedSession:
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002
         return self.document.items(self.tier, matcher(scope))
+
+    def after_cut(self) -> AfterCut:
+        return AfterCut()

@@ -22,6 +22,7 @@ from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.port import (
     ALL_KEYS,
+    AfterCut,
     Application,
     ApplyCounts,
     Baseline,
@@ -106,6 +107,9 @@ class _Session:
             left = self.hiding.without(item)
             if left is not None:
                 yield left
+
+    def after_cut(self) -> AfterCut:
+        return self.inner.after_cut()
 
 
 @dataclass(frozen=True)

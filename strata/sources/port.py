@@ -94,6 +94,18 @@ class Baseline(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class AfterCut:
+    """What of a stream is not of the moment of its cut."""
+
+    until: float | None = None
+    """By time.monotonic(), the last moment that anything of the stream is of; None where all is of the cut."""
+    changed: int = 0
+    """Records that changed after the cut and are held as they were read."""
+    gone: int = 0
+    """Records that were there at the cut, and were removed before they could be read."""
+
+
 class Session(Protocol):
     """A connection to one tier for reading."""
 
@@ -118,6 +130,10 @@ class Session(Protocol):
         With a baseline a source that can tell cheaply what changed since says so (`Reading`); one that cannot ignores
         it. Where the baseline is of another server, or its position means nothing there any more, all is read.
         """
+        ...
+
+    def after_cut(self) -> AfterCut:
+        """What of the records is of a later moment than the cut; valid after `read`."""
         ...
 
 

@@ -13,7 +13,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import NOT_HELD, SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
-from strata.sources.port import ALL_KEYS, Baseline
+from strata.sources.port import ALL_KEYS, AfterCut, Baseline
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_continuity import Continuity, continuity
 from strata.sources.postgres_jobs import jobs_for
@@ -66,6 +66,9 @@ class PostgresSession:
         # The locks went with this connection if it died; a table truncated since would have read as empty.
         with self._server.speaking("reading its tables"):
             self._connection.execute("SELECT 1")
+
+    def after_cut(self) -> AfterCut:
+        return AfterCut()
 
     def _locked_snapshot(self) -> dict[str, Any] | None:
         """Lock first, then take the snapshot: none of the tables can change its shape in between.

@@ -33,6 +33,11 @@ class RedisFlag:
     def set(self, value: str, seconds: float) -> None:
         self._evaluate(_SET, value.encode(), b"%d" % int(seconds * 1000))
 
+    def is_set(self) -> bool:
+        with Connection(self._address) as connection:
+            connection.select(self._address.databases[0])
+            return bool(connection.ask(b"EXISTS", self.key))
+
     def clear(self, value: str) -> None:
         self._evaluate(_REMOVE, value.encode())
 

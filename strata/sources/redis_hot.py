@@ -11,6 +11,7 @@ with the replication id of its primary and the offset it had reached.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
 from strata.sources.hot_method import HotMethod
-from strata.sources.port import ALL_KEYS, Baseline, Permit, RestoreMode, refuse_state_manager
+from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Permit, RestoreMode, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_rehearse import check_memory, try_key
@@ -122,6 +123,7 @@ class RedisSession:
         self._dump_version: int | None = None
         self._stream: SyncStream | None = None
         self._stream_began = 0
+        self._scanned_at: float | None = None
 
     def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:
         """Say where the server is now; what `read` shows is of this moment (`sync`) or from here on (`scan`)."""
@@ -204,6 +206,11 @@ class RedisSession:
                 yield from reader.read(pattern)
             highest = max(highest, reader.dump_version or 0)
         self._dump_version = highest or None
+        self._scanned_at = time.monotonic()
+
+    def after_cut(self) -> AfterCut:
+        """A stream is of the cut; what SCAN gave is of any moment up to its end."""
+        return AfterCut(self._scanned_at)
 
     def _now(self) -> int:
         """The server's clock, in milliseconds since 1970."""

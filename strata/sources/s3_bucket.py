@@ -49,7 +49,7 @@ class _OneByOne(Exception):
     """The service does not remove many objects in one request."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One object of a listing; `key` is its name below the prefix, `size` in bytes."""
 
@@ -115,9 +115,20 @@ class Bucket:
         """Whether a listing shows the object now."""
         return bool(self.page(Listing(key, is_name=True)).entries)
 
-    def whole(self, key: str, most: int) -> Piece:
-        """The object, unless it is larger than `most` bytes (Changed)."""
-        return self._get(key, most, {})
+    def version_of(self, entry: Entry) -> str | None:
+        """The version that was listed as this entry; None where the bucket keeps none, or not this one any more."""
+        name = self.prefix + entry.key
+        with Translated(cold_failure("list the versions of an object")):
+            answer = self.client.list_object_versions(Bucket=self.name, Prefix=name)
+        for found in answer.get("Versions", []):
+            told = found["Key"], found.get("ETag", ""), found["Size"], found["LastModified"].replace(microsecond=0)
+            if told == (name, entry.etag, entry.size, entry.modified.replace(microsecond=0)):
+                return found["VersionId"]
+        return None
+
+    def whole(self, key: str, most: int, version: str | None = None) -> Piece:
+        """The object, or that version of it, unless it is larger than `most` bytes (Changed)."""
+        return self._get(key, most, {"VersionId": version} if version else {})
 
     def part(self, key: str, start: int, length: int, etag: str | None = None, version: str | None = None) -> Piece:
         """Up to `length` bytes from `start`: of that version, or as long as the object has that ETag (Changed)."""

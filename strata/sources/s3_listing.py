@@ -44,12 +44,11 @@ def _is_below(name: str, starts: set[str]) -> bool:
     return any(name.startswith(start) for start in starts)
 
 
-def pages(bucket: Bucket, scope: Scope, flight: InFlight) -> Iterator[Page]:
-    """The pages of the scope's listings, one after the other; the next is asked for while one is worked on.
+def pages(bucket: Bucket, waiting: deque[Listing], flight: InFlight) -> Iterator[Page]:
+    """The pages of these listings, one after the other; the next is asked for while one is worked on.
 
-    They hold objects of the scope, and others.
+    They hold objects of the scope that the listings are of, and others.
     """
-    waiting = deque(listings(scope))
     asked: Call[Page] | None = flight.start(0, bucket.page, waiting.popleft()) if waiting else None
     while asked:
         page = flight.take(asked)

@@ -54,6 +54,12 @@ def mark_read(entry: Entry, piece: Piece) -> bytes | None:
     return mark_of(entry) if listed == (piece.etag.strip('"'), piece.size, piece.modified) else None
 
 
+def is_as_listed(entry: Entry, piece: Piece) -> bool:
+    """Whether an answer to a GET is of the object that was listed: its content, and no later change of the rest."""
+    same = (piece.size, piece.etag.strip('"') or entry.etag.strip('"')) == (entry.size, entry.etag.strip('"'))
+    return same and piece.modified <= entry.modified
+
+
 @dataclass(frozen=True)
 class Known:
     """What the parent of a backup tells about the objects of a listing."""

@@ -2,12 +2,16 @@
 
 With a baseline, objects that its marks show to be as they were are named and not read (s3_marks says when). Memory is
 bounded by `threads` times 8 MiB of bodies under way, two batches and some pages of names. Objects over `LARGE_VALUE`
-are read by ranges of 8 MiB that are tied to the ETag of the listing, so that their parts belong together:
+are read by ranges of 8 MiB that are tied to the ETag of the listing, so that their parts belong together.
 
-- an object that went since it was listed is left out; one that changed before its first part was handed over is read
-  anew as it is now;
-- one that changes later is read to its end in the version that was begun, where the bucket keeps versions; otherwise
-  the reading fails as SourceUnavailable, because parts of it are already out of hand.
+The cut is the listing, taken in the cut as far as its bounds allow; the objects are read later. So each answer is
+compared with what was listed:
+
+- an object that changed since, or is gone, is read in the version that was listed, where the bucket keeps versions and
+  lets us see them. Only such an object costs further requests;
+- without versions it is read as it is now, or left out where it is gone, and counted;
+- a large one that changes after its first part was handed over is read to its end in the version that was begun, or,
+  without versions, the reading fails as SourceUnavailable, because parts of it are already out of hand.
 """
 
 from __future__ import annotations
@@ -28,15 +32,13 @@ from strata.model.tier import Tier
 from strata.s3client import Translated
 from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
-from strata.sources.port import ALL_KEYS, Baseline, Reading
+from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Reading
 from strata.sources.s3_bucket import Archived, Bucket, Changed, Entry, Gone, Page, Piece
-from strata.sources.s3_listing import pages
-from strata.sources.s3_marks import Known, known_from, mark_read
+from strata.sources.s3_cut import PART, AtCut, Cut, changed, cut_of
+from strata.sources.s3_marks import Known, is_as_listed, known_from, mark_read
 from strata.sources.s3_object import cold_failure
 from strata.sources.s3_rows import Rows
 
-PART: Final = 8 << 20
-"""Bytes of one ranged read."""
 _RUN: Final = 8000
 """From how many names on a run of unchanged objects is told; short runs would chop the blocks of a backup."""
 _RUNS_AHEAD: Final = 2
@@ -44,17 +46,22 @@ _TIER: Final = Tier.COLD.label
 
 
 class ColdSession:
-    """A connection to COLD for reading. Objects are read as they are at their turn: the cut is a listing's time."""
+    """A connection to COLD for reading: what is there is what the cut listed."""
 
-    def __init__(self, bucket: Bucket, host: str, threads: int) -> None:
+    def __init__(self, bucket: Bucket, host: str, threads: int, cut_seconds: float) -> None:
         self._bucket = bucket
         self._host = host
         self._threads = threads
+        self._cut_seconds = cut_seconds
         self._reads = ExitStack()
+        self._cut: Cut | None = None
+        self._at_cut = AtCut(bucket)
 
-    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
-        time = self._bucket.page(limit=1).time
-        return {"method": "listing", "time": time.isoformat() if time else None}
+    def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:
+        """List what is there, for as long as a cut may take; what is listed later is told in `after_cut`."""
+        self._cut = cut_of(self._bucket, scope, self._cut_seconds)
+        moment = self._cut.pages[0].time if self._cut.pages else None
+        return {"method": "listing", "time": moment.isoformat() if moment else None}
 
     def describe(self) -> dict[str, Any]:
         return {**self._place, "versioned": self._versioned()}
@@ -62,7 +69,13 @@ class ColdSession:
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         flight = self._reads.enter_context(closing(InFlight(self._threads, self._threads * PART)))
         with closing(flight):
-            yield from _Walk(self._bucket, scope, known_from(baseline, self._place), flight).items()
+            cut, self._cut, self._at_cut = self._cut, None, AtCut(self._bucket)
+            if cut is None or cut.scope != scope:
+                cut = cut_of(self._bucket, scope, self._cut_seconds)
+            yield from _Walk(self._bucket, cut, self._at_cut, known_from(baseline, self._place), flight).items()
+
+    def after_cut(self) -> AfterCut:
+        return self._at_cut.after
 
     def close(self) -> None:
         """End every reading that is still open."""
@@ -91,19 +104,22 @@ class _Found:
     """Whether the baseline holds it as it is listed, and it is read to test that."""
     calls: deque[Call[Piece]] = field(default_factory=deque)
     dropped: bool = False
+    version: str | None = None
+    """The one that was listed, where it is read by that."""
 
 
 class _Walk:
     """One walk over the listings of a scope."""
 
-    def __init__(self, bucket: Bucket, scope: Scope, known: Known | None, flight: InFlight) -> None:
+    def __init__(self, bucket: Bucket, cut: Cut, at_cut: AtCut, known: Known | None, flight: InFlight) -> None:
         self._bucket = bucket
+        self._cut = at_cut
         self._known = known
         self._flight = flight
         self._archived = 0
         self._found: deque[_Found | Unchanged] = deque()
         self._runs = 0
-        self._listed = self._sorted_out(pages(bucket, scope, flight), matcher(scope))
+        self._listed = self._sorted_out(at_cut.pages(cut, flight), matcher(cut.scope))
         self._requests = self._started()
 
     def items(self) -> Iterator[SourceItem]:
@@ -112,8 +128,7 @@ class _Walk:
             if isinstance(found, Unchanged):
                 yield found
             elif first := self._first(found):
-                # what was read anew is not what was listed, so nothing was claimed of it
-                mark = None if found.dropped else mark_read(found.entry, first)
+                mark = mark_read(found.entry, first)  # none where it is not what was listed: nothing was claimed of it
                 claims = found.is_claimed and mark is not None
                 if first.size <= LARGE_VALUE:
                     (claimed if claims else rows).add(found.entry.key, first, mark)
@@ -177,42 +192,33 @@ class _Walk:
 
     def _first(self, found: _Found) -> Piece | None:
         """The object, or its first part; None where it is gone."""
-        entry = found.entry
         try:
             piece = self._flight.take(found.calls.popleft())
-            if entry.size <= LARGE_VALUE or piece.size == entry.size:
+            if is_as_listed(found.entry, piece):
                 return piece
-        except Gone:
-            if not self._bucket.holds(entry.key):
-                self._drop(found)
-                return None
-        except Changed:
+        except (Gone, Changed):
             pass
         except Archived:
             self._refuse_archived()
-        self._drop(found)
-        return self._anew(entry.key)
+        return self._anew(found)
 
-    def _anew(self, key: str) -> Piece | None:
-        """The object as it is now, or its first part; None where it is gone."""
+    def _anew(self, found: _Found) -> Piece | None:
+        """The object anew: as it was listed, or as it is now, or None where it is gone."""
+        self._drop(found)
         try:
-            try:
-                return self._bucket.part(key, 0, PART)
-            except Changed:
-                return self._bucket.whole(key, LARGE_VALUE)  # it is empty, which no range can express
-        except Gone:
-            if self._bucket.holds(key):
-                raise SourceError(f"{_TIER} lists an object that it does not give") from None
-            return None
-        except Changed:
-            raise _changed() from None
+            began = self._cut.anew(found.entry)
         except Archived:
             self._refuse_archived()
+        if began is None:
+            return None
+        piece, found.version = began
+        return piece
 
     def _large(self, found: _Found, first: Piece, mark: bytes | None, *, claims: bool) -> Iterator[SourceItem]:
         key = found.entry.key
         more = (
-            partial(self._bucket.part, key, length=PART, etag=first.etag)  # it was begun anew: nothing runs ahead
+            # it was begun anew: nothing runs ahead
+            partial(self._bucket.part, key, length=PART, etag=first.etag, version=found.version)
             if found.dropped
             else partial(self._part_ahead, found)
         )
@@ -252,11 +258,11 @@ class _Walk:
 
     def _begun_version(self, key: str, start: int, first: Piece) -> Piece:
         if first.version is None or first.version == "null":
-            raise _changed() from None
+            raise changed() from None
         try:
             return self._bucket.part(key, start, PART, version=first.version)
         except (Gone, Changed):
-            raise _changed() from None
+            raise changed() from None
 
     def _drop(self, found: _Found) -> None:
         found.dropped = True
@@ -281,10 +287,3 @@ def _batches(rows: Rows, claimed: Rows, are_ready: Callable[[Rows], bool]) -> It
 
 def _unchanged(keys: list[bytes]) -> Unchanged:
     return Unchanged("", pa.array(keys, pa.large_binary()))
-
-
-def _changed() -> SourceUnavailable:
-    return SourceUnavailable(
-        f"{_TIER} changed a large object while it was read",
-        hint="A retry may help; in a bucket that keeps versions this does not happen.",
-    )

@@ -22,7 +22,7 @@ from strata.sources.glob import matcher
 from strata.sources.in_flight import Call, InFlight
 from strata.sources.port import ApplyCounts, KnownKeys, Permit, RestoreMode
 from strata.sources.s3_bucket import Bucket
-from strata.sources.s3_listing import pages
+from strata.sources.s3_listing import listings, pages
 from strata.sources.s3_object import arguments_of, cold_failure
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ColdApplication:
     def _listed(self, scope: Scope) -> Iterator[list[str]]:
         """The keys of the scope that are there now, up to a thousand at a time."""
         covers = matcher(scope)
-        for page in pages(self._bucket, scope, self._flight):
+        for page in pages(self._bucket, deque(listings(scope)), self._flight):
             if keys := [entry.key for entry in page.entries if covers(entry.key.encode())]:
                 yield keys
 

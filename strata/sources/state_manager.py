@@ -10,6 +10,7 @@ record's namespace is empty.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ALL_KEYS, ApplyCounts, Baseline, KnownKeys, Permit, RestoreMode
+from strata.sources.port import ALL_KEYS, AfterCut, ApplyCounts, Baseline, KnownKeys, Permit, RestoreMode
 from strata.sources.redis_columns import Columns
 from strata.sources.state_calls import AT_A_TIME, Calls, Methods, open_object
 
@@ -138,6 +139,7 @@ class StateManagerSession:
         self._tier, self._calls, self._methods, self._own = tier, calls, methods, own
         self._cut, self._description = cut, description
         self._snapshot: Mapping[Any, Any] | None = None
+        self._read_at: float | None = None
 
     def cut(self, scope: Scope = ALL_KEYS) -> dict[str, Any]:  # noqa: ARG002
         """Take the snapshot, where the object can; what it gives is kept until it is read."""
@@ -164,6 +166,10 @@ class StateManagerSession:
                 yield rows.take()
         if not rows.empty:
             yield rows.take()
+        self._read_at = time.monotonic()
+
+    def after_cut(self) -> AfterCut:
+        return AfterCut() if self._snapshot is not None else AfterCut(self._read_at)
 
     def _pairs(self, scope: Scope) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Keys and values of the scope, a few at a time."""

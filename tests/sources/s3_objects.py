@@ -136,7 +136,7 @@ def seen_in(item: SourceItem) -> dict[bytes, Seen]:
 
 def read_all(source: StateSource, scope: Scope = EVERYTHING) -> dict[bytes, Seen]:
     with source.connect() as session:
-        session.cut()
+        session.cut(scope)
         found: dict[bytes, Seen] = {}
         for item in session.read(scope):
             found |= seen_in(item)
