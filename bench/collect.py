@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from strata.engine.manager import BackupManager
 from strata.model.backup_type import BackupType
 from strata.model.tier import Tier
+from strata.planning.rounds import Torn
 from strata.settings import load_settings
 from strata.wiring import Wiring
 
@@ -52,7 +53,7 @@ def main() -> None:
     """Read, fingerprint, seal and spool the tier named on the command line, until there are no more lines."""
     tier = Tier(sys.argv[1])
     # The other tiers' collectors, whom it would wait for, are not there.
-    settings = load_settings().model_copy(update={"meeting_seconds": 0.0})
+    settings = load_settings().model_copy(update={"meeting_seconds": 0.0, "cut_rounds": 1, "torn": Torn.TELL})
     manager = Wiring(settings).local_manager
     for _ in sys.stdin:
         print(collect(manager, tier), flush=True)

@@ -105,7 +105,8 @@ def _collect(manager: BackupManager) -> tuple[float, int]:
     records: list[int] = []
 
     def collect(tier: Any) -> None:
-        records.append(manager.collect(run_id, Tier(tier)).records)
+        collected = manager.collect(run_id, Tier(tier))
+        records.append(collected.records if collected else 0)
 
     began = time.perf_counter()
     in_parallel(collect, [part.tier for part in plan.included], len(Tier))

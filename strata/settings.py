@@ -31,6 +31,7 @@ from strata.errors import SettingError
 from strata.model.backup_type import BackupType
 from strata.model.tier import StorageTier, Tier
 from strata.planning import tables
+from strata.planning.rounds import Torn
 from strata.sources.hot_method import HotMethod
 from strata.store_settings import StoreSettings, plain_scheme
 from strata.thaw_settings import ThawSettings
@@ -161,7 +162,13 @@ class Settings(StoreSettings, ThawSettings, TlsSettings):
     )
     pause_seconds: float = Field(10, gt=0, le=600, description="How long pausing may take, and last.")
     meeting_seconds: float = Field(
-        5, ge=0, le=600, description="How long the collectors wait for each other, to take their cuts together."
+        30, ge=0, le=600, description="How long the collectors wait for each other, to take their cuts together."
+    )
+    cut_rounds: int = Field(
+        5, ge=1, le=20, description="How often all tiers are cut anew where one of the cuts was lost."
+    )
+    torn: Torn = Field(
+        Torn.FAIL, description="What becomes of a backup whose tiers were never cut together: `fail` or `tell`."
     )
     emergency_seconds: float = Field(
         10, gt=0, le=3600, description="How long an EMERGENCY backup waits for a tier before it goes on without."

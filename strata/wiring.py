@@ -46,6 +46,7 @@ from strata.model.identity import KEYRING, LEDGER, RETENTION, Identity
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
 from strata.planning.prune import PruneRules
+from strata.planning.rounds import Rounds
 from strata.planning.thaw import prices_of
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
@@ -121,7 +122,10 @@ class Wiring(StoreWiring):
             from strata.sources.s3_cold import S3Cold
 
             sources[Tier.COLD] = S3Cold(
-                settings.cold_url, threads=settings.cold_threads, **s3_options(settings, "cold")
+                settings.cold_url,
+                threads=settings.cold_threads,
+                cut_seconds=settings.pause_seconds / 2,
+                **s3_options(settings, "cold"),
             )
         if (tier := settings.state_manager_tier) is not None:
             from strata.sources.state_manager import StateManagerSource
@@ -288,6 +292,7 @@ class Wiring(StoreWiring):
             patterns=settings.patterns,
             pause=self._pause,
             meeting_seconds=settings.meeting_seconds,
+            rounds=Rounds(settings.cut_rounds, settings.torn),
             policy=StackPolicy(settings.stack_depth, settings.rebase_dead_share, timedelta(days=settings.rebase_days)),
         )
         return BackupManager(

@@ -4,7 +4,7 @@
       chord: baseline, one for each parent and for chunks   lay out what earlier backups hold
         collect_all                                         replaces itself with:
       chord: collect_hot | collect_warm | collect_cold      in parallel, one a tier
-        merge                                               replaces itself with:
+        merge                                               where a cut was lost, that chord again; else:
           chord, a chain for each unit: compress -> encrypt -> store
             verify
           record

@@ -7,11 +7,19 @@ from typing import Any
 from celery import shared_task
 
 from tasks import canvas
-from tasks.stage import StageTask, wiring
+from tasks.stage import StageTask, logger, wiring
 
 
 @shared_task(base=StageTask, bind=True, name="tasks.merge.merge")
 def merge(self: Any, run_id: str) -> Any:
-    """Merge, then become the chord that compresses, encrypts and stores each unit."""
+    """Merge, then become the chord that compresses, encrypts and stores each unit.
+
+    Where a cut was lost it becomes, in place of that, the chord that reads all tiers again.
+    """
     manager = wiring().manager
-    raise self.replace(canvas.storing(manager.plan(run_id), manager.merge(run_id)))
+    plan = manager.plan(run_id)
+    if not manager.is_collected(run_id):
+        logger.warning("%s: the tiers were not cut together; all of them are collected again", run_id)
+        manager.call_round(run_id)
+        raise self.replace(canvas.collecting(plan))
+    raise self.replace(canvas.storing(plan, manager.merge(run_id)))

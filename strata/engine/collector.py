@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, Queue
 from typing import Any, Final
@@ -16,7 +17,7 @@ from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
 from strata.engine.handed import handed_source
 from strata.engine.known import ChunkShelf, KnownState
-from strata.engine.meeting import Meeting
+from strata.engine.meeting import Meeting, Sitting
 from strata.engine.runner import Attempt
 from strata.engine.spool import Spool
 from strata.errors import SettingError, SourceError
@@ -27,7 +28,7 @@ from strata.model.ticket import Baselined, Collected, KnownChunks
 from strata.model.tier import Tier
 from strata.seal.encryption import derive
 from strata.seal.keyring import Keyring
-from strata.sources.port import Reading, Session, StateSource
+from strata.sources.port import AfterCut, Reading, Session, StateSource
 
 PATIENCE: Final = 10.0
 """Seconds that a stubborn backup waits for a tier."""
@@ -98,12 +99,13 @@ class DataCollector:
         )
         meeting = replace(meeting, check=attempt.check)  # of this try alone, which may be given up
         with naming_tier(tier), self._session(plan, tier, meeting) as session:
-            cut = _cut(session, plan.tier(tier), meeting)
+            taken = _cut(session, plan.tier(tier), meeting)
             try:
                 with ahead(session.read(plan.tier(tier).scope, known)) as items:
                     for item in items:
+                        taken.sitting.go_on()
                         assembly.add(item)
-                return assembly.finish(cut, session.describe())
+                return assembly.finish(taken.told(session.after_cut()), session.describe())
             finally:
                 assembly.abort()
                 give_back_freed_memory(assembly.logical_bytes)
@@ -127,13 +129,31 @@ class DataCollector:
         return source_of(self._sources, tier)
 
 
-def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> dict[str, Any]:
-    """Take the tier's cut together with the others'; `at_ms` is when, by the clock that all workers share."""
-    with meeting.cutting(tier.tier):
-        before = meeting.ledger.clock_ms()
-        cut = session.cut(tier.scope)
-        after = meeting.ledger.clock_ms()
-    return {**cut, "at_ms": round((before + after) / 2, 3)}
+@dataclass(frozen=True)
+class _Cut:
+    """A cut that was taken, between two moments of the clock that all workers share, the last one just before `at`."""
+
+    sitting: Sitting
+    said: dict[str, Any]
+    first_ms: float
+    last_ms: float
+    at: float
+
+    def told(self, after: AfterCut) -> dict[str, Any]:
+        """What the manifest says: the source's words, between which moments all that was read is, and the doubts."""
+        last_ms = self.last_ms + max(0.0, ((after.until or self.at) - self.at) * 1000)
+        moments = {"first_ms": round(self.first_ms, 3), "last_ms": round(last_ms, 3)}
+        doubts = {"changed_after": after.changed, "gone_after": after.gone, "torn": "; ".join(self.sitting.torn)}
+        return {**self.said, **moments, **{name: value for name, value in doubts.items() if value}}
+
+
+def _cut(session: Session, tier: TierPlan, meeting: Meeting) -> _Cut:
+    """Take the tier's cut together with the others'."""
+    with meeting.cutting(tier.tier) as sitting:
+        first = meeting.ledger.clock_ms()
+        said = session.cut(tier.scope)
+        last, at = meeting.ledger.clock_ms(), time.monotonic()
+    return _Cut(sitting, said, first, last, at)
 
 
 def _stubbornly(work: Callable[[Attempt], Collected], tier: Tier, patience: float, attempt: Attempt) -> Collected:

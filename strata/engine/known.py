@@ -59,9 +59,9 @@ class KnownState:
     @cached_property
     def old(self) -> OldByTimestamp | None:
         """What tells records that call themselves older than the parent's cut; None where that is not asked."""
-        if not self._timestamps or "at_ms" not in self.cut:
+        if not self._timestamps or "first_ms" not in self.cut:
             return None
-        return OldByTimestamp(self._timestamps, self.cut["at_ms"], self.description)
+        return OldByTimestamp(self._timestamps, self.cut["first_ms"], self.description)
 
     def has(self, key_hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Whether the parent has a key of that hash."""

@@ -40,7 +40,9 @@ def backup_here(
 
     def stages() -> None:
         in_parallel(lambda unit: manager.baseline(run_id, unit), manager.baseline_units(plan), _THREADS)
-        in_parallel(collect, [part.tier for part in plan.included], len(Tier))
+        while not manager.is_collected(run_id):
+            manager.call_round(run_id)
+            in_parallel(collect, [part.tier for part in plan.included], len(Tier))
         merged = manager.merge(run_id)
         in_parallel(unit, [spooled.unit.label for spooled in merged.objects], _THREADS)
         manager.verify(run_id)

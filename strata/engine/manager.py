@@ -24,7 +24,7 @@ from strata.engine.failures import FailureLog
 from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.looks import Looks
-from strata.engine.meeting import Meeting, end_pause
+from strata.engine.meeting import CutLost, call_round, end_pause, is_called
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder, stage_seconds
 from strata.engine.restore_store import RestoreStores, RestoreWish
@@ -43,8 +43,6 @@ from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, M
 from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
-
-_SHORT_MEETING: Final = 0.5
 
 CHUNKS: Final = "chunks"
 """The unit of the baseline stage that lists stored chunks; the others are tiers."""
@@ -163,17 +161,30 @@ class BackupManager:
             run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
         )
 
-    def collect(self, run_id: str, tier: Tier) -> Collected:
-        """Read one tier into the spool."""
+    def collect(self, run_id: str, tier: Tier) -> Collected | None:
+        """Read one tier into the spool; None where its cut was lost, and all tiers are to be collected again."""
         plan = self.plan(run_id)
+        if not is_called(self.ledger, run_id):
+            return None
         known, chunks = self._baselined(plan).get(tier), self._chunks(plan)
-        return self.runner.run(
-            run_id,
-            Stage.COLLECT,
-            tier,
-            Collected,
-            lambda attempt: self._collector.collect(plan, tier, known, chunks, self._meeting(plan, attempt), attempt),
-        )
+
+        def work(attempt: Attempt) -> Collected:
+            meeting = self._options.meeting(plan, self.ledger, attempt)
+            return self._collector.collect(plan, tier, known, chunks, meeting, attempt)
+
+        try:
+            return self.runner.run(run_id, Stage.COLLECT, tier, Collected, work)
+        except CutLost:
+            return None
+
+    def call_round(self, run_id: str) -> None:
+        """Say that all tiers are sent for: who comes by an earlier call would wait for them in vain."""
+        call_round(self.ledger, run_id)
+
+    def is_collected(self, run_id: str) -> bool:
+        """Whether every tier is collected, all in one round: nothing can undo that any more."""
+        results = self.ledger.results(run_id, Stage.COLLECT)
+        return all(part.tier in results for part in self.plan(run_id).included)
 
     def merge(self, run_id: str) -> Merged:
         """Bring the tiers together, once all are collected."""
@@ -371,14 +382,6 @@ class BackupManager:
             end_pause(self.ledger, run_id, self._options.pause)
         if ended and state is RunState.FAILED:
             self._failures.keep(run)
-
-    def _meeting(self, plan: BackupPlan, attempt: Attempt) -> Meeting:
-        tiers = tuple(part.tier for part in plan.included)
-        if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
-            seconds = min(self._options.meeting_seconds, _SHORT_MEETING)
-            return Meeting(self.ledger, plan.backup_id, tiers, seconds, None, attempt.check)
-        seconds, pause = self._options.meeting_seconds, None if plan.override else self._options.pause
-        return Meeting(self.ledger, plan.backup_id, tiers, seconds, pause, attempt.check)
 
     def _baselined(self, plan: BackupPlan) -> dict[Tier, Baselined]:
         wanted = [part.tier for part in plan.included if part.parent]

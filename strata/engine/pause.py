@@ -19,6 +19,10 @@ class Flag(Protocol):
         """Set it; it goes by itself after so many seconds."""
         ...
 
+    def is_set(self) -> bool:
+        """Whether it is there, with whatever value."""
+        ...
+
     def clear(self, value: str) -> None:
         """Remove it, if it has that value."""
         ...
@@ -43,6 +47,9 @@ class CutPause:
             with suppress(StrataError):  # the first failure is the one to tell
                 self.end(run_id)
             raise
+
+    def holds(self, run_id: str) -> bool:  # noqa: ARG002 - a key that somebody else had set pauses as well
+        return self.flag is None or self.flag.is_set()
 
     def end(self, run_id: str) -> None:
         try:

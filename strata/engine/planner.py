@@ -6,13 +6,16 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
+from strata.catalog.ledger import Ledger
 from strata.catalog.owner import Owner
 from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
-from strata.engine.meeting import Pause
+from strata.engine.meeting import Meeting, Pause
+from strata.engine.runner import Attempt
 from strata.errors import IntegrityError, ObjectNotFound
-from strata.model.backup_type import BackupType
+from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.coverage import Coverage, DoubtKind, SourceKind
 from strata.model.layer import LayerRef
@@ -20,8 +23,11 @@ from strata.model.plan import BackupPlan
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy, Wish, plan_tiers
 from strata.planning.completeness import History, doubts_before
+from strata.planning.rounds import Rounds
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
+
+_SHORT_MEETING: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,20 @@ class BackupOptions:
     policy: StackPolicy = field(default_factory=StackPolicy)
     pause: Pause | None = None
     """What stands still while the cuts are taken."""
-    meeting_seconds: float = 5.0
+    meeting_seconds: float = 30.0
     """How long the collectors wait for each other."""
+    rounds: Rounds = field(default_factory=Rounds)
+    """How often all tiers are cut anew, and what follows."""
+
+    def meeting(self, plan: BackupPlan, ledger: Ledger, attempt: Attempt) -> Meeting:
+        """Where the collectors of a backup meet. A document is of one moment, whenever a part of it is read again."""
+        run_id, tiers = plan.backup_id, tuple(part.tier for part in plan.included)
+        if RULES[plan.backup_type].manner is Manner.STUBBORN:  # neither waits long nor asks anybody to stand still
+            return Meeting(ledger, run_id, tiers, min(self.meeting_seconds, _SHORT_MEETING), check=attempt.check)
+        if plan.override:
+            return Meeting(ledger, run_id, tiers, self.meeting_seconds, check=attempt.check)
+        seconds, pause = self.meeting_seconds, self.pause
+        return Meeting(ledger, run_id, tiers, seconds, pause, attempt.check, attempt.claim, self.rounds)
 
 
 class BackupPlanner:

@@ -80,6 +80,20 @@ class TierContent(Document):
         return Coverage(self.tier, self.source, self.patterns, self.records if self.included else None)
 
     @property
+    def cut_doubts(self) -> tuple[str, ...]:
+        """Why what is held may not be of the moment of the cut, a sentence each."""
+        name, changed, gone = self.tier.label, self.cut.get("changed_after", 0), self.cut.get("gone_after", 0)
+        doubts = [
+            f"{name} may be of another moment than the other tiers: {why}" for why in [self.cut.get("torn")] if why
+        ]
+        if changed:
+            held = "it is held as it was" if changed == 1 else "they are held as they were"
+            doubts.append(f"{name}: {changed:,} of its objects changed after the cut; {held} when read")
+        if gone:
+            doubts.append(f"{name}: {gone:,} of its objects removed after the cut could not be read")
+        return tuple(doubts)
+
+    @property
     def stacked_bytes(self) -> int:
         """Bytes in the store of all layers of the stack."""
         return sum(layer.stored_bytes for layer in self.stack)
@@ -158,9 +172,18 @@ class BackupMetadata(Document):
 
     @property
     def skew_ms(self) -> float | None:
-        """Milliseconds between the first and the last tier's cut, by one clock; None where fewer than two told."""
-        moments = [content.cut["at_ms"] for content in self.tiers if "at_ms" in content.cut]
-        return max(moments) - min(moments) if len(moments) > 1 else None
+        """Milliseconds in which all that was read got its content, by one clock; None where no tier told.
+
+        From the first tier's cut to the last moment that anything is of: the end of a SCAN, an object that changed.
+        """
+        cuts = [content.cut for content in self.tiers if "first_ms" in content.cut]
+        first, last = ([cut[name] for cut in cuts] for name in ("first_ms", "last_ms"))
+        return round(max(last) - min(first), 3) if cuts else None
+
+    @property
+    def cut_doubts(self) -> tuple[str, ...]:
+        """Why the tiers may not be of one point, a sentence each."""
+        return tuple(doubt for content in self.tiers for doubt in content.cut_doubts)
 
 
 def manifest_name(backup_id: str) -> str:

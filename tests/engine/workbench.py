@@ -20,6 +20,7 @@ from strata.engine.layers import LayerReader
 from strata.engine.local import backup_here, restore_here
 from strata.engine.looks import Looks
 from strata.engine.manager import BackupManager
+from strata.engine.meeting import Pause
 from strata.engine.planner import BackupOptions
 from strata.engine.restorer import Restored
 from strata.engine.runner import StageRunner
@@ -29,6 +30,7 @@ from strata.model.coverage import SourceKind
 from strata.model.layer import Layer
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
+from strata.planning.rounds import Rounds, Torn
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import FileKeyring
 from strata.sources.port import RestoreMode
@@ -37,9 +39,6 @@ from strata.storage.port import ObjectStore
 from strata.testing import MemoryRecord, MemorySource, SettableClock
 
 RUN: Final = "20250102-030405-full-601d00"
-
-_MEETING_SECONDS: Final = 0.05
-"""Tests that do stage after stage collect one tier at a time: nobody comes to the meeting."""
 
 Wrap = Callable[[ObjectStore], ObjectStore]
 
@@ -68,6 +67,10 @@ class Workbench:
     segment_bytes: int = 1 << 20
     zstd_level: int = 1
     installation: str | None = None
+    meeting_seconds: float = 0.05
+    pause: Pause | None = None
+    rounds: Rounds = field(default_factory=lambda: Rounds(1, Torn.TELL))
+    """Tests that do stage after stage collect one tier at a time: nobody comes to the meeting, and nobody waits."""
 
     def __post_init__(self) -> None:
         keys = self.folder / "keyring.json"
@@ -101,7 +104,9 @@ class Workbench:
                 place=lambda kind: self.places.get(kind, Placement(StorageTier.LOCAL)),
                 zstd_level=self.zstd_level,
                 segment_bytes=self.segment_bytes,
-                meeting_seconds=_MEETING_SECONDS,
+                meeting_seconds=self.meeting_seconds,
+                pause=self.pause,
+                rounds=self.rounds,
             ),
             looks=Looks({tier: source.identity for tier, source in self.sources.items()}),
             owner=self.owner,

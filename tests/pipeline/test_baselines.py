@@ -7,6 +7,7 @@ from datetime import timedelta
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import Tier
+from strata.planning.rounds import Torn
 from strata.testing import SettableClock
 from tests.pipeline.conftest import STACK_DEPTH, Pipeline
 from tests.pipeline.state import State
@@ -107,7 +108,8 @@ def test_only_what_is_recorded_is_built_on(pipeline: Pipeline) -> None:
     put(pipeline, 0)
     first = pipeline.made()
     put(pipeline, 1)
-    manager, run_id = pipeline.set_up(meeting_seconds=0.0).here.local_manager, "failed-after-storing"
+    here = pipeline.set_up(meeting_seconds=0.0, cut_rounds=1, torn=Torn.TELL).here
+    manager, run_id = here.local_manager, "failed-after-storing"
     plan = manager.start(BackupType.INCREMENTAL, run_id)
     for unit in manager.baseline_units(plan):
         manager.baseline(run_id, unit)

@@ -217,8 +217,8 @@ def test_a_killed_collector_pauses_again_and_goes_on(pipeline: Pipeline, pause_c
     run = pipeline.wait(run_id)
     assert run.state is RunState.DONE, run.reason
     assert not pipeline.bot.hot.exists(PAUSE_KEY)
-    assert pause_commands.calls(run_id)[-1] == "after"
-    assert pause_commands.calls(run_id).count("after") == 1
+    calls = pause_commands.calls(run_id)
+    assert calls == ["before", "after"] * (len(calls) // 2)
     pipeline.wait_for_workers()
 
 
