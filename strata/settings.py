@@ -160,12 +160,17 @@ class Settings(StoreSettings, ThawSettings, TlsSettings):
     pause_key: str | None = Field(
         None, description="A key that is set in HOT for the cuts, such as `system:trading_paused`; removed in any case."
     )
-    pause_seconds: float = Field(10, gt=0, le=600, description="How long pausing may take, and last.")
+    pause_seconds: float = Field(
+        10, gt=0, le=600, description="How long pausing may take, and how long it may last after that."
+    )
     meeting_seconds: float = Field(
         30, ge=0, le=600, description="How long the collectors wait for each other, to take their cuts together."
     )
     cut_rounds: int = Field(
-        5, ge=1, le=20, description="How often all tiers are cut anew where one of the cuts was lost."
+        5,
+        ge=1,
+        le=20,
+        description="How often all tiers are cut, the first time included, where one of the cuts was lost.",
     )
     torn: Torn = Field(
         Torn.FAIL, description="What becomes of a backup whose tiers were never cut together: `fail` or `tell`."

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
+from strata.engine.meeting import call_round
 from tasks import canvas
 from tasks.stage import StageTask, logger, wiring
 
@@ -20,6 +21,6 @@ def merge(self: Any, run_id: str) -> Any:
     plan = manager.plan(run_id)
     if not manager.is_collected(run_id):
         logger.warning("%s: the tiers were not cut together; all of them are collected again", run_id)
-        manager.call_round(run_id)
+        call_round(manager.ledger, run_id)
         raise self.replace(canvas.collecting(plan))
     raise self.replace(canvas.storing(plan, manager.merge(run_id)))

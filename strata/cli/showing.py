@@ -50,6 +50,8 @@ def show_command(output: Output, backup: str, kind: str | None, store: StorageTi
     output.document(
         {
             **manifest.model_dump(mode="json"),
+            "skew_ms": manifest.skew_ms,
+            "cut_doubts": list(manifest.cut_doubts),
             **known,
             "doubts": doubt_documents(doubts),
             "copies": [
@@ -138,7 +140,8 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
                 ("made in", f"{manifest.storage_tier.upper()}, {manifest.store_url}"),
                 ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
                 ("parent", manifest.parent or "none: it stands alone"),
-                ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:.1f} ms between the cuts"),
+                ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:,.1f} ms"),
+                *(("in doubt", doubt) for doubt in manifest.cut_doubts),
                 ("reasons", "; ".join(manifest.reasons) or "as usual"),
                 ("stages", stage_words(manifest)),
                 ("written by", f"{manifest.written_by}, format {manifest.format}"),

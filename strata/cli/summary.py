@@ -37,6 +37,7 @@ def backup_document(backup: BackupMetadata) -> dict[str, Any]:
         "generation": backup.generation,
         "reasons": list(backup.reasons),
         "skew_ms": backup.skew_ms,
+        "cut_doubts": list(backup.cut_doubts),
         "records": backup.records,
         "logical_bytes": backup.logical_bytes,
         "added_bytes": backup.added_bytes,
@@ -51,7 +52,7 @@ def show_made(output: Output, backup: BackupMetadata, keyring: Keyring, doubts: 
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
     output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
-    for reason in backup.reasons:
+    for reason in (*backup.reasons, *backup.cut_doubts):
         output.note(reason)
     lacking = lacking_of(keyring, backup)
     note_lacking(output, lacking)

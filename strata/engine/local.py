@@ -9,6 +9,7 @@ from typing import Final
 
 from strata.engine.copier import CopyMade
 from strata.engine.manager import BackupManager
+from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
 from strata.engine.restorer import Restored
 from strata.engine.thaw_runs import ThawRuns
@@ -41,7 +42,7 @@ def backup_here(
     def stages() -> None:
         in_parallel(lambda unit: manager.baseline(run_id, unit), manager.baseline_units(plan), _THREADS)
         while not manager.is_collected(run_id):
-            manager.call_round(run_id)
+            call_round(manager.ledger, run_id)
             in_parallel(collect, [part.tier for part in plan.included], len(Tier))
         merged = manager.merge(run_id)
         in_parallel(unit, [spooled.unit.label for spooled in merged.objects], _THREADS)

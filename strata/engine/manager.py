@@ -24,7 +24,7 @@ from strata.engine.failures import FailureLog
 from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.layers import LayerReader
 from strata.engine.looks import Looks
-from strata.engine.meeting import CutLost, call_round, end_pause, is_called
+from strata.engine.meeting import CutLost, end_pause, is_called
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder, stage_seconds
 from strata.engine.restore_store import RestoreStores, RestoreWish
@@ -176,10 +176,6 @@ class BackupManager:
             return self.runner.run(run_id, Stage.COLLECT, tier, Collected, work)
         except CutLost:
             return None
-
-    def call_round(self, run_id: str) -> None:
-        """Say that all tiers are sent for: who comes by an earlier call would wait for them in vain."""
-        call_round(self.ledger, run_id)
 
     def is_collected(self, run_id: str) -> bool:
         """Whether every tier is collected, all in one round: nothing can undo that any more."""

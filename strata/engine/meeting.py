@@ -226,7 +226,7 @@ class Sitting:
 
 
 def call_round(ledger: Ledger, run_id: str) -> None:
-    """Say that the collectors of all tiers are sent for, in the current round."""
+    """Say that all tiers are sent for, in the current round: who comes by an earlier call would wait in vain."""
     ledger.mark(run_id, f"{ledger.round(run_id)} {_CALLED}")
 
 

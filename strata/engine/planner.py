@@ -48,7 +48,7 @@ class BackupOptions:
     meeting_seconds: float = 30.0
     """How long the collectors wait for each other."""
     rounds: Rounds = field(default_factory=Rounds)
-    """How often all tiers are cut anew, and what follows."""
+    """How often all tiers are cut, and what follows where they never were together."""
 
     def meeting(self, plan: BackupPlan, ledger: Ledger, attempt: Attempt) -> Meeting:
         """Where the collectors of a backup meet. A document is of one moment, whenever a part of it is read again."""

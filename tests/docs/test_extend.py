@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from strata.model.identity import Identity
 from strata.model.record import SOURCE_SCHEMA, Encoding, constant_column
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
-from strata.sources.port import ApplyCounts, RestoreMode
+from strata.sources.port import AfterCut, ApplyCounts, RestoreMode
 from tests.engine.workbench import Workbench
 
 _PAGE = Path("docs/how-to/extend.md").read_text()
@@ -75,6 +76,8 @@ def test_a_source_is_added_by_the_class_on_the_page(folder: Path) -> None:
     names: dict[str, Any] = {
         "Tier": Tier,
         "Identity": Identity,
+        "AfterCut": AfterCut,
+        "time": time,
         "Path": Path,
         "contextmanager": contextmanager,
         "SourceError": SourceError,

@@ -15,6 +15,7 @@ import pytest
 
 from strata.catalog import memory_ledger
 from strata.engine.local import backup_here
+from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
 from strata.errors import RunFailed, SourceUnavailable, StageBusy
 from strata.model.backup_type import BackupType
@@ -117,7 +118,7 @@ class Linked:
         if manager.ledger.run(RUN) is None:
             manager.start(BackupType.FULL, RUN)
         while not manager.is_collected(RUN):
-            manager.call_round(RUN)
+            call_round(manager.ledger, RUN)
             in_parallel(self._collected, list(Tier), len(Tier))
         return backup_here(manager, BackupType.FULL, RUN)
 

@@ -199,6 +199,7 @@ def test_raw_segments_that_are_exchanged_are_not_recorded(folder: Path) -> None:
     bench = Workbench(folder, {Tier.HOT: source})
     bench.manager.start(BackupType.FULL, RUN)
     collected = bench.manager.collect(RUN, Tier.HOT)
+    assert collected is not None
     first, second, *_ = (one.name for one in collected.objects if one.unit.kind is ObjectKind.SEGMENT)
     data = bench.spool_files.get(first), bench.spool_files.get(second)
     for name, other in zip((second, first), data, strict=True):
