@@ -44,10 +44,11 @@ CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes I
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
     created_at TEXT, recorded_at TEXT, parent TEXT, covers TEXT, records INTEGER, logical INTEGER, added INTEGER,
-    stacked INTEGER, store_url TEXT, layers BLOB, lenders INTEGER
+    stacked INTEGER, store_id TEXT, layers BLOB, lenders INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE note (
-    name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT
+    name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT,
+    store TEXT
 ) WITHOUT ROWID;
 """
 
@@ -170,20 +171,20 @@ def _read(database: sqlite3.Connection) -> Kept:
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
-        added, stacked, store_url, numbers, lenders,
+        added, stacked, store_id, numbers, lenders,
     ) in database.execute("SELECT * FROM manifest"):  # fmt: skip
         packed = array("I", numbers)
         row = Row(
             backup_id, types[kind], generation, moment(created), moment(recorded), parent, covered(covers), records,
-            logical, added, stacked, store_url, tuple([layers[number] for number in packed]),
+            logical, added, stacked, store_id, tuple([layers[number] for number in packed]),
             lenders,
         )  # fmt: skip
         rows[name] = Entered(Stamp(size, modified), key_id, row)
     kinds = {kind.value: kind for kind in NoteKind}
     notes: dict[str, Entered] = {}
-    for name, size, modified, key_id, kind, subject, at, body in database.execute("SELECT * FROM note"):
+    for name, size, modified, key_id, kind, subject, at, body, store in database.execute("SELECT * FROM note"):
         note = Note.model_construct(
-            format=FORMAT_VERSION, kind=kinds[kind], subject=subject, at=moment(at), body=json.loads(body)
+            format=FORMAT_VERSION, store=store, kind=kinds[kind], subject=subject, at=moment(at), body=json.loads(body)
         )
         notes[name] = Entered(Stamp(size, modified), key_id, note)
     return Kept(rows, notes, facts)
@@ -204,7 +205,7 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
         [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
     )
     database.executemany(
-        "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(name, *one.stamp, one.key_id, *_note_columns(one.value)) for name, one in new.notes.items()],
     )
 
@@ -232,7 +233,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.logical_bytes,
         row.added_bytes,
         row.stacked_bytes,
-        row.store_url,
+        row.store_id,
         array("I", [numbers[layer_id] for layer_id in row.layers]).tobytes(),
         row.lenders,
     )
@@ -240,7 +241,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
 
 def _note_columns(note: Row | Note) -> tuple[str, ...]:
     assert isinstance(note, Note)
-    return note.kind.value, note.subject, note.at.isoformat(), json.dumps(note.body)
+    return note.kind.value, note.subject, note.at.isoformat(), json.dumps(note.body), note.store
 
 
 def _covers_text(covers: Iterable[Coverage]) -> str:

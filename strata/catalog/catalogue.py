@@ -17,7 +17,7 @@ from typing import Any, Final
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.history import FailedRun, RunBook
 from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of, is_manifest
-from strata.catalog.notes import Note, NoteBook, NoteKind
+from strata.catalog.notes import Note, NoteBook, NoteKind, told_id
 from strata.catalog.row import row_of
 from strata.catalog.shelf import CatalogueStore, Shelf, read_shelf
 from strata.catalog.signed import Signer
@@ -183,10 +183,11 @@ class Catalogue:
             store = self.stores[tier]
             book, damages = NoteBook(store, self._signer), self.metadata(tier).damaged_layers() & layers.keys()
             notes = [note for subject in (row.backup_id, *damages) for note in book.of(subject)]
-            return Shelf(tier, store, [row], layers, sorted(notes, key=lambda note: note.at))
+            here = told_id(store, self._signer)
+            return Shelf(tier, store, here, [row], layers, sorted(notes, key=lambda note: note.at))
 
         shelves, silent = self._asked(read, found.stores)
-        bare = [Shelf(tier, self.stores[tier], [row], layers) for tier in found.stores if tier in silent]
+        bare = [Shelf(tier, self.stores[tier], "", [row], layers) for tier in found.stores if tier in silent]
         view = view_of([*shelves.values(), *bare], silent)
         notes = [(shelf.tier, note) for shelf in view.shelves for note in shelf.notes]
         return view.entries[0], sorted(notes, key=lambda one: one[1].at)

@@ -2,7 +2,7 @@
 
 A note is added and never changed: `notes/<subject>/<YYYYmmddTHHMMSS>-<kind>.json`, whose subject is a backup's or a
 layer's id. Names sort by time; a second one of the same second and kind has six more digits. Notes are signed as
-manifests are, and name their subject and kind: one that is forged, or lies where it was not written, is no note.
+manifests are, and name their store, subject and kind: one that is forged, or lies where it was not written, is no note.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from blake3 import blake3
 from pydantic import Field
 
+from strata.catalog.identity import IdentityBook
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
 from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound
@@ -61,10 +62,16 @@ class NoteKind(StrEnum):
     """The store itself refuses to remove it: `until` in the body says how long."""
 
 
+STRICTER: Final = {NoteKind.DAMAGED, NoteKind.COPYING, NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT, NoteKind.LOCKED}
+"""Kinds that only ever keep or doubt: they count in a store that does not say which it is."""
+
+
 class Note(Document):
     """One note; `at` orders the notes of a subject, `body` says more where its kind has more to say."""
 
     format: int
+    store: str
+    """The id of the store that it was written into; empty where that had none."""
     kind: NoteKind
     subject: str
     at: datetime
@@ -106,7 +113,8 @@ class NoteBook:
 
     def add(self, kind: NoteKind, subject: str, now: datetime, body: Mapping[str, Any] | None = None) -> Note:
         """Write a note; it is there for good. `body` holds what JSON can hold."""
-        note = Note(format=FORMAT_VERSION, kind=kind, subject=subject, at=now, body=dict(body or {}))
+        store = told_id(self._store, self._signer)
+        note = Note(format=FORMAT_VERSION, store=store, kind=kind, subject=subject, at=now, body=dict(body or {}))
         data = _FORM.write(note, self._signer)
         try:
             self._store.put(note_name(note), [data])
@@ -126,19 +134,21 @@ class NoteBook:
 
     def _read(self, prefix: str) -> list[Note]:
         names = [info.name for info in self._store.list(prefix) if parse_name(info.name)]
-        self.ignored = []
+        self.ignored, here = [], told_id(self._store, self._signer)
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="notes") as pool:
-            notes = [note for note in pool.map(self._one, names) if note]
+            notes = [note for note in pool.map(lambda name: self._one(name, here), names) if note]
         return sorted(notes, key=lambda note: note.at)
 
-    def _one(self, name: str) -> Note | None:
+    def _one(self, name: str, here: str) -> Note | None:
         try:
-            return parsed_note(name, self._store.get(name), self._signer)[0]
+            note, _ = parsed_note(name, self._store.get(name), self._signer)
+            require_here(name, note, here)
         except ObjectNotFound:
             return None  # removed since it was listed
         except (IntegrityError, KeyringError) as error:
             self.ignored.append(unreadable(name, error))
             return None
+        return note
 
 
 def note_name(note: Note, suffix: str = "") -> str:
@@ -160,3 +170,29 @@ def parsed_note(name: str, data: bytes, signer: Signer) -> tuple[Note, str]:
     if parse_name(name) != (note.subject, f"{note.at:{_TIME}}", note.kind):
         raise IntegrityError(f"the note {name} is one of {note.subject}, written as {note_name(note)}")
     return note, key_id
+
+
+def store_id(store: NoteStore, signer: Signer) -> str:
+    """The id by which a store's notes name it; empty where it has none.
+
+    IntegrityError or KeyringError where what it says of itself cannot be trusted.
+    """
+    identity = IdentityBook(store, signer).read()
+    return identity.store_id if identity else ""
+
+
+def told_id(store: NoteStore, signer: Signer) -> str:
+    """The same; empty too where it cannot be trusted."""
+    try:
+        return store_id(store, signer)
+    except (IntegrityError, KeyringError):
+        return ""
+
+
+def require_here(name: str, note: Note, here: str) -> None:
+    """IntegrityError where a note was written into another store than the one of this id, in which it lies.
+
+    Where the store does not say which it is, what keeps or doubts counts all the same.
+    """
+    if note.store != here and (here or note.kind not in STRICTER):
+        raise IntegrityError(f"the note {name} was written into another store, and says nothing of this one")

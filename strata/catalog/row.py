@@ -33,8 +33,8 @@ class Row(NamedTuple):
     logical_bytes: int
     added_bytes: int
     stacked_bytes: int
-    store_url: str
-    """Where it was made."""
+    store_id: str
+    """The store it was made in."""
     layers: tuple[str, ...]
     """Those of its stacks, and last those that only lend chunks."""
     lenders: int
@@ -92,7 +92,7 @@ def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, LayerFacts]]:
         logical_bytes=manifest.logical_bytes,
         added_bytes=manifest.added_bytes,
         stacked_bytes=manifest.stacked_bytes,
-        store_url=manifest.store_url,
+        store_id=manifest.store_id,
         layers=tuple(facts),
         lenders=len(lent),
     )

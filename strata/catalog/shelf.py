@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,11 +10,12 @@ from typing import Protocol
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.metadata import MANIFESTS, generation_told, is_manifest, parsed
-from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note
+from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note, require_here, store_id
 from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp, row_of
 from strata.catalog.signed import Signer
 from strata.catalog.unreadable import Unreadable, unreadable
 from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StrataError
+from strata.model.store import STORE_DOCUMENT
 from strata.model.tier import StorageTier
 
 
@@ -50,6 +51,8 @@ class Shelf:
 
     tier: StorageTier
     store: CatalogueStore
+    store_id: str
+    """By which the store's manifests and notes name it; empty where nothing that can be trusted says so."""
     rows: list[Row] = field(default_factory=list)
     layers: dict[str, LayerFacts] = field(default_factory=dict)
     """Every layer that is named."""
@@ -65,7 +68,11 @@ def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: 
     manifests = {name: stamp for name, stamp in _listing(store, MANIFESTS).items() if is_manifest(name)}
     notes = {name: stamp for name, stamp in _listing(store, NOTES).items() if parse_name(name)}
     known = cache.load(store.url) if cache else Kept({}, {}, {})
-    shelf = Shelf(tier, store, layers=dict(known.layers))
+    shelf = Shelf(tier, store, "", layers=dict(known.layers))
+    try:
+        shelf.store_id = store_id(store, signer)
+    except (IntegrityError, KeyringError) as error:
+        shelf.ignored.append(unreadable(STORE_DOCUMENT, error, store=tier))
     reader = _Reader(shelf, signer)
     rows = _still(known.rows, manifests)
     told = _still(known.notes, notes)
@@ -75,7 +82,7 @@ def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: 
         cache.save(store.url, new, gone)
     shelf.layers.update(reader.layers)
     shelf.rows = [one.value for one in (*rows.values(), *new.rows.values()) if isinstance(one.value, Row)]
-    shelf.notes = [one.value for one in (*told.values(), *new.notes.values()) if isinstance(one.value, Note)]
+    shelf.notes = [*reader.here(told), *reader.here(new.notes)]
     shelf.notes.sort(key=lambda note: note.at)
     return shelf
 
@@ -128,6 +135,17 @@ class _Reader:
             (self._shelf.ignored if untrue else self._shelf.bad).append(unreadable(name, error, store=self._shelf.tier))
             return None
         return Entered(stamp, key_id, note)
+
+    def here(self, entered: dict[str, Entered]) -> Iterator[Note]:
+        """The notes that were written into this store; the others are put beside it."""
+        for name, one in entered.items():
+            if isinstance(one.value, Note):
+                try:
+                    require_here(name, one.value, self._shelf.store_id)
+                except IntegrityError as error:
+                    self._shelf.ignored.append(unreadable(name, error, store=self._shelf.tier))
+                else:
+                    yield one.value
 
     def _one(self, layer_id: str) -> str:
         """The same id as one object: thousands of manifests name it."""

@@ -173,10 +173,11 @@ class _Copies:
 
     def __init__(self, shelf: Shelf) -> None:
         self._tier, self._url = shelf.tier, shelf.store.url
+        made_here = (row for row in shelf.rows if row.store_id == shelf.store_id)
         self._readings = Readings()
         self._locks: dict[str, datetime] = {}
         self._readings.noted(shelf.notes)
-        self._readings.made((row for row in shelf.rows if row.store_url == self._url), shelf.layers)
+        self._readings.made(made_here, shelf.layers)
         for note in shelf.notes:
             if note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
                 self._locks[note.subject] = max(until, self._locks.get(note.subject, until))

@@ -25,7 +25,7 @@ from strata.storage.filesystem import Durability, FilesystemStore
 from strata.storage.port import ObjectStore
 from strata.storage.s3 import S3Store
 from strata.testing import FlakyStore
-from tests.catalog.test_metadata import NOW, a_manifest
+from tests.catalog.test_metadata import NOW, a_manifest, identified
 from workers.local_stack.servers import S3Server
 
 LOCAL, NETWORK, CLOUD = StorageTier.LOCAL, StorageTier.NETWORK, StorageTier.CLOUD
@@ -39,8 +39,8 @@ def keyring(folder: Path) -> FileKeyring:
 
 
 @pytest.fixture
-def stores(folder: Path, s3_server: S3Server) -> dict[StorageTier, ObjectStore]:
-    """Two folders and a bucket on a real S3 server, all empty."""
+def stores(folder: Path, s3_server: S3Server, keyring: FileKeyring) -> dict[StorageTier, ObjectStore]:
+    """Two folders and a bucket on a real S3 server, which hold nothing but which store each is: its tier."""
     bucket = f"catalogue-{os.urandom(4).hex()}"
     make_client(S3Access(s3_server.endpoint, s3_server.access_key, s3_server.secret_key), 1).create_bucket(
         Bucket=bucket
@@ -52,7 +52,10 @@ def stores(folder: Path, s3_server: S3Server) -> dict[StorageTier, ObjectStore]:
         secret_access_key=s3_server.secret_key,
     )
     folders = {tier: FilesystemStore(folder / tier, Durability.CACHED) for tier in (LOCAL, NETWORK)}
-    return {CLOUD: cloud, **folders}
+    found: dict[StorageTier, ObjectStore] = {CLOUD: cloud, **folders}
+    for tier, store in found.items():
+        identified(store, keyring, tier.value)
+    return found
 
 
 @pytest.fixture
@@ -66,6 +69,7 @@ def made(stores: dict[StorageTier, ObjectStore], keyring: FileKeyring) -> list[B
             generation=number,
             created_at=NOW + timedelta(days=number),
             store_url=stores[tiers[0]].url,
+            store_id=tiers[0].value,
             storage_tier=tiers[0],
             backup_type=BackupType.SNAPSHOT if backup_id == SECOND else BackupType.FULL,
         )
@@ -314,8 +318,7 @@ def test_a_backup_is_proved_since_its_layer_that_was_read_longest_ago(
     stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
 ) -> None:
     """An INCREMENTAL reads what it wrote, not the layers below; a FULL does, and a note says which layers it is of."""
-    url = stores[LOCAL].url
-    base = a_manifest("20250102-000000-full-000001", store_url=url, generation=1)
+    base = a_manifest("20250102-000000-full-000001", store_id=LOCAL.value, generation=1)
     later = NOW + timedelta(days=40)
     upper = base.layers[0].model_copy(
         update={"layer_id": "upper", "backup_id": "x", "created_at": later, "kind": LayerKind.DELTA}
@@ -324,7 +327,7 @@ def test_a_backup_is_proved_since_its_layer_that_was_read_longest_ago(
 
     def made(backup_id: str, kind: BackupType, days: int) -> None:
         moment = NOW + timedelta(days=days)
-        fields = {"created_at": moment, "recorded_at": moment, "tiers": (stack,), "store_url": url}
+        fields = {"created_at": moment, "recorded_at": moment, "tiers": (stack,), "store_id": LOCAL.value}
         BackupMetadataManager(stores[LOCAL], keyring).save(a_manifest(backup_id, backup_type=kind, **fields))
 
     def proved() -> list[tuple[datetime | None, bool]]:
@@ -347,9 +350,8 @@ def test_chunks_that_are_read_for_one_backup_prove_nothing_of_the_lender(
     stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
 ) -> None:
     """Of a layer that only lends, `strata verify` reads the chunks: its own backup stays damaged."""
-    url = stores[LOCAL].url
-    lender = a_manifest("20250102-000000-full-000001", store_url=url)
-    borrower = a_manifest("20250103-000000-full-000002", store_url=url, borrowed=lender.layers)
+    lender = a_manifest("20250102-000000-full-000001", store_id=LOCAL.value)
+    borrower = a_manifest("20250103-000000-full-000002", store_id=LOCAL.value, borrowed=lender.layers)
     for backup in (lender, borrower):
         BackupMetadataManager(stores[LOCAL], keyring).save(backup)
     book = NoteBook(stores[LOCAL], keyring)
@@ -360,6 +362,58 @@ def test_chunks_that_are_read_for_one_backup_prove_nothing_of_the_lender(
         (borrower.backup_id, False),
         (lender.backup_id, True),
     ]
+
+
+def test_a_note_of_another_store_says_nothing_of_this_one(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring, made: list[BackupMetadata]
+) -> None:
+    """A proof that was written into NETWORK and is put into CLOUD is ignored by name, cached or not."""
+    cloud, network = stores[CLOUD], stores[NETWORK]
+    NoteBook(cloud, keyring).add(NoteKind.DAMAGED, f"{FIRST}-hot", NOW + timedelta(days=4))
+    NoteBook(network, keyring).add(NoteKind.VERIFIED, FIRST, NOW + timedelta(days=5), read(made[2], 5))
+    (name,) = (info.name for info in network.list("notes/"))
+    cloud.put(name, [network.get(name)])
+    catalogue = Catalogue(stores, keyring)
+    entry, view = catalogue.find(prefix=FIRST)[0], catalogue.view()
+    assert [(copy.storage_tier, copy.damaged) for copy in entry.copies] == [(NETWORK, False), (CLOUD, True)]
+    assert [copy.verified_at for copy in entry.copies] == [NOW + timedelta(days=5), None]
+    assert [(one.store, one.name) for one in view.ignored] == [(CLOUD, name)]
+    assert [note.kind for note in NoteBook(cloud, keyring).of(FIRST)] == []
+
+
+def test_a_store_that_is_moved_as_a_whole_keeps_what_is_known_of_it(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring, made: list[BackupMetadata], folder: Path
+) -> None:
+    """Its identity goes with it: its backups were made in it, its notes are its own, wherever it lies."""
+    NoteBook(stores[LOCAL], keyring).add(NoteKind.PINNED, THIRD, NOW)
+    before = Catalogue({LOCAL: stores[LOCAL]}, keyring).find(prefix=THIRD)[0]
+    (folder / LOCAL).rename(folder / "elsewhere")
+    there = Catalogue({LOCAL: FilesystemStore(folder / "elsewhere", Durability.CACHED)}, keyring)
+    (after,) = there.find(prefix=THIRD)
+    assert (after.pinned, after.copies[0].verified_at) == (True, made[0].created_at)
+    assert before.copies[0].verified_at == after.copies[0].verified_at
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+def test_a_store_that_does_not_say_which_it_is_proves_nothing(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring, made: list[BackupMetadata], how: str
+) -> None:
+    """What its notes keep or doubt still counts, what they prove or let go of does not; damage of it is named."""
+    local, book = stores[LOCAL], NoteBook(stores[LOCAL], keyring)
+    book.add(NoteKind.HELD, SECOND, NOW)
+    book.add(NoteKind.RELEASED, SECOND, NOW + timedelta(seconds=1))
+    book.add(NoteKind.VERIFIED, THIRD, NOW + timedelta(days=5), read(made[0], 5))
+    book.add(NoteKind.DAMAGED, f"{SECOND}-hot", NOW + timedelta(days=5))
+    data = local.get("store.json")
+    local.delete("store.json")
+    if how == "damaged":
+        local.put("store.json", [data.replace(b"store_id", b"store_ie")])
+    view = Catalogue({LOCAL: local}, keyring).view()
+    assert [(one.legal_hold, one.copies[0].damaged, one.copies[0].verified_at) for one in view.entries] == [
+        (False, False, None),
+        (True, True, None),
+    ]
+    assert ("store.json" in [one.name for one in view.ignored]) == (how == "damaged")
 
 
 def sharing(backup_id: str, generation: int, layers: BackupMetadata) -> BackupMetadata:

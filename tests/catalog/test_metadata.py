@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from strata.catalog.identity import IdentityBook
 from strata.catalog.metadata import BackupMetadataManager
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectExists, StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.coverage import SourceKind
 from strata.model.layer import LayerKind, LayerRef
 from strata.model.manifest import FORMAT_VERSION, BackupMetadata, Changes, TierContent, manifest_name
+from strata.model.store import StoreIdentity
 from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from strata.storage.filesystem import Durability, FilesystemStore
+from strata.storage.port import ObjectStore
 from strata.testing import FlakyStore
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -79,6 +82,12 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
         "details": "AAAA",
     }
     return BackupMetadata(**{**fields, **changed})
+
+
+def identified(store: ObjectStore, keyring: FileKeyring, store_id: str) -> None:
+    """Let a store say which it is."""
+    identity = StoreIdentity(format=FORMAT_VERSION, store_id=store_id, installation="i", created_at=NOW)
+    IdentityBook(store, keyring).write(identity)
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ import redis
 from botocore.config import Config
 from pydantic import SecretStr
 
+from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook, NoteKind
+from strata.catalog.readings import Reading
 from strata.engine.failures import FailureLog
 from strata.engine.local import backup_here
 from strata.model.backup_type import BackupType
@@ -236,7 +238,8 @@ def tell_more(folder: Path, keyring: FileKeyring) -> None:
     """What is learned and decided later: a proof, a pin in the same second as another, and a run that failed."""
     store, now = FilesystemStore(folder), datetime(2025, 1, 4, 5, 6, 7, 890000, tzinfo=UTC)
     notes = NoteBook(store, keyring)
-    notes.add(NoteKind.VERIFIED, BACKUP_ID, now, {"objects": 12})
+    read = Reading.of_backup(BackupMetadataManager(store, keyring).load(BACKUP_ID), now)
+    notes.add(NoteKind.VERIFIED, BACKUP_ID, now, {"objects": 12, **read.body})
     for reason in ("audit of \u00e9t\u00e9", "audit of autumn"):
         notes.add(NoteKind.PINNED, BACKUP_ID, now, {"reason": reason})
     failed = Run(

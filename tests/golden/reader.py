@@ -142,7 +142,7 @@ _OBJECT: Final = {
     "digest": str,
     "proof": str,
 }
-_NOTE: Final = {"format": int, "kind": str, "subject": str, "at": str, "body": dict}
+_NOTE: Final = {"format": int, "store": str, "kind": str, "subject": str, "at": str, "body": dict}
 _RUN: Final = {
     **dict.fromkeys(("run_id", "kind", "state", "code", "created_at", "ended_at", "key_id", "wrapped_key"), str),
     "format": int,
@@ -295,6 +295,7 @@ class Reader:
         with _naming(name):
             note = self._signed(self._read(name), "note")
             _check_members(note, _NOTE)
+            _need(note["store"] == self.identity()["store_id"], "it was written into another store")
             _need(note["format"] == 0, "its format is not known")
             time = re.sub("[-:]", "", note["at"])[:15]
             form = re.escape(f"notes/{note['subject']}/{time}-{note['kind']}") + r"(-[0-9a-f]{6})?\.json"
