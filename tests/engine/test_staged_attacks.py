@@ -15,8 +15,10 @@ from itertools import count
 from pathlib import Path
 
 from strata.catalog.ledger import Claim
+from strata.clock import Stopwatch
 from strata.engine.collector import DataCollector
 from strata.engine.handed import SpooledDocument, hand_over
+from strata.engine.hold import Hold
 from strata.engine.meeting import Meeting
 from strata.engine.runner import Attempt
 from strata.errors import IntegrityError, ObjectNotFound
@@ -76,7 +78,9 @@ class Staged:
     def attempt(self, stage: Stage, unit: str) -> Attempt:
         """A new attempt at a unit."""
         claim = Claim(RUN, stage, unit, f"{next(self.tokens):012d}", 1)
-        return Attempt(claim, self.bench.ledger, self.bench.clock, None)
+        assert self.bench.lease
+        hold = Hold(claim, None, self.bench.ledger, self.bench.lease, self.bench.clock, Stopwatch(self.bench.clock))
+        return Attempt(hold, self.bench.ledger, self.bench.clock, None)
 
     def stages(self) -> Iterator[Callable[[], object]]:
         """Each unit of each stage that reads from the spool, in order; what comes before is done."""
