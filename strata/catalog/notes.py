@@ -63,7 +63,7 @@ class NoteKind(StrEnum):
 
 
 STRICTER: Final = {NoteKind.DAMAGED, NoteKind.COPYING, NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT, NoteKind.LOCKED}
-"""Kinds that only ever keep or doubt: they count in a store that does not say which it is."""
+"""Kinds that only ever keep or doubt: they count whichever store they were written into."""
 
 
 class Note(Document):
@@ -190,9 +190,9 @@ def told_id(store: NoteStore, signer: Signer) -> str:
 
 
 def require_here(name: str, note: Note, here: str) -> None:
-    """IntegrityError where a note was written into another store than the one of this id, in which it lies.
+    """IntegrityError where a note proves or lets go of something in another store than the one of this id.
 
-    Where the store does not say which it is, what keeps or doubts counts all the same.
+    What keeps or doubts counts all the same: who exchanges a store's identity hides no damage by it.
     """
-    if note.store != here and (here or note.kind not in STRICTER):
+    if note.store != here and note.kind not in STRICTER:
         raise IntegrityError(f"the note {name} was written into another store, and says nothing of this one")
