@@ -9,7 +9,7 @@ PYTHON312 ?= $(shell for one in python3.12 $(HOME)/.pyenv/versions/3.12*/bin/pyt
 	$$one -c '' 2>/dev/null && echo $$one && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test newest check chaos soak bench golden lock localstack clean
+.PHONY: help setup demo test newest check chaos soak bench findings golden lock localstack clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(VENV)/.installed ## Measure against redis-cli, pg_dump, boto3 and resti
 	@for one in restic redis-cli:redis-tools; do command -v $${one%:*} >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && apt-get install -qq -y $${one#*:} >/dev/null 2>&1; } || true; done
 	@$(RUN) bench.run --scale $(or $(SCALE),1) $(if $(COMPARED),--compared $(COMPARED))
+
+findings: ## Whether the libraries and servers that surprised us still do; installs them by name in a temp folder
+	@PYTHON="$(PYTHON)" bash findings/lab/run
 
 lock: ## Pin the dependencies anew, by version and hash
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.txt
