@@ -113,7 +113,7 @@ def _here(
     finally:
         if name:
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
-    doubts = doubts_of(wiring, manager.ledger, run_id)
+    doubts = doubts_of(wiring, manager.ledger, kind, run_id)
     show_made(output, made, wiring.keyring, doubts)
     _copy_here(output, manager, run_id)
     return tell_doubts(output, run_id, doubts)
@@ -172,7 +172,7 @@ def _through_workers(
         output.note(f"What it holds cannot be shown here: {error.sentence}")
         output.document({"backup_id": run_id, "doubts": doubt_documents(doubts)})
     else:
-        doubts = doubts_of(wiring, wiring.ledger, run_id)
+        doubts = doubts_of(wiring, wiring.ledger, kind, run_id)
         show_made(output, made, wiring.keyring, doubts)
     return tell_doubts(output, run_id, doubts)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from strata.cli.output import Output
+from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.coverage import Doubt
 from strata.model.run import Stage
 
@@ -17,8 +18,13 @@ IN_DOUBT: Final = 14
 """The exit code of `strata backup` where the backup is made, but may be incomplete."""
 
 
-def doubts_of(wiring: StoreWiring, ledger: Ledger, backup_id: str) -> tuple[Doubt, ...]:
-    """What a backup that was just made may lack: by those of every store that answers, and of its own as it ended."""
+def doubts_of(wiring: StoreWiring, ledger: Ledger, kind: BackupType, backup_id: str) -> tuple[Doubt, ...]:
+    """What a backup that was just made may lack: by those of every store that answers, and of its own as it ended.
+
+    After a stubborn one no other store is asked: whoever makes it cannot wait for one that hangs.
+    """
+    if RULES[kind].manner is Manner.STUBBORN:
+        return doubts_recorded(ledger, backup_id)
     view = wiring.catalogue.view()
     entry = view.entry(backup_id)
     found = view.judgement.doubts(entry) if entry else ()

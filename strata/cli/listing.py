@@ -151,7 +151,8 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         output.note(f"{found - len(shown):,} older ones are not shown.")
     for entry in view.judgement.in_doubt:
         for doubt in view.judgement.doubts(entry):
-            output.note(f"{entry.backup_id} may be incomplete: {doubt.sentence}. Right as it is? strata accept ID")
+            output.note(f"{entry.backup_id} may be incomplete: {doubt.sentence}.")
+        output.note(f"If that is right: strata accept {entry.backup_id}")
     for bad in view.unreadable:
         output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
     for bad in view.ignored:
