@@ -85,8 +85,7 @@ def test_a_snapshot_is_no_base_for_everything(pipeline: Pipeline) -> None:
     for kind in SCOPED:
         pipeline.made(kind)
     first = pipeline.made(BackupType.DIFFERENTIAL)
-    assert first.backup_type is BackupType.FULL  # there was nothing to build on
-    assert first.parent is None
+    assert (first.backup_type, first.parent) == (BackupType.DIFFERENTIAL, None)  # there was nothing to build on
     for kind in SCOPED:
         pipeline.made(kind)
     change(pipeline)

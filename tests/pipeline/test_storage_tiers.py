@@ -243,6 +243,9 @@ def pruned(pipeline: Pipeline) -> Pruned:
 
 def test_the_status_says_what_is_missing(pipeline: Pipeline) -> None:
     """Its exit code says whether every promise holds; nothing here is immutable, so that must not be promised."""
+    life = Life(pipeline.tiers, random.Random(1))
+    life.go_on(60)
+    life.settle()
     said = pipeline.strata("status", "--json")
     assert said.returncode == 12
     assert not json.loads(said.stdout)["holds"]
