@@ -167,6 +167,7 @@ def _row(entry: CatalogueEntry, judgement: Judgement) -> tuple[str, ...]:
     states = (
         "" if entry.backup_type in entry.backup_id else entry.backup_type.value,  # not what was asked for
         "in doubt" if judgement.doubts(entry) else "",
+        "changed after the cut" if any(one.late for one in entry.covers) else "",
         "handed over" if entry.handed else "",
         "damaged" if entry.damaged else "",
         "held" if entry.legal_hold else "",

@@ -141,7 +141,7 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
                 ("key", f"{manifest.key_id} ({'the keyring holds it' if held else 'the keyring does NOT hold it'})"),
                 ("parent", manifest.parent or "none: it stands alone"),
                 ("skew", "unknown" if manifest.skew_ms is None else f"{manifest.skew_ms:,.1f} ms"),
-                *(("in doubt", doubt) for doubt in manifest.cut_doubts),
+                *(("the cut", doubt) for doubt in manifest.cut_doubts),
                 ("reasons", "; ".join(manifest.reasons) or "as usual"),
                 ("stages", stage_words(manifest)),
                 ("written by", f"{manifest.written_by}, format {manifest.format}"),

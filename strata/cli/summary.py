@@ -52,7 +52,8 @@ def show_made(output: Output, backup: BackupMetadata, keyring: Keyring, doubts: 
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
     output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
-    for reason in (*backup.reasons, *backup.cut_doubts):
+    told_later = {doubt.sentence for doubt in doubts}
+    for reason in (*backup.reasons, *(one for one in backup.cut_doubts if one not in told_later)):
         output.note(reason)
     lacking = lacking_of(keyring, backup)
     note_lacking(output, lacking)

@@ -28,6 +28,10 @@ class Coverage(NamedTuple):
     source: SourceKind
     patterns: tuple[str, ...] = EVERYTHING
     records: int | None = None
+    torn: str = ""
+    """Why the tier may be of another moment than the backup's others; empty where all were cut together."""
+    late: int = 0
+    """Objects that changed or went after the cut, before they could be read."""
 
     @property
     def held(self) -> bool:
@@ -69,6 +73,13 @@ class DoubtKind(StrEnum):
     """It holds a tier without any record, of which no earlier one held any: nothing is known to be lost."""
     FEWER = "fewer"
     """It holds less than half of the usual number of records, or none though there were some."""
+    TORN = "torn"
+    """A tier may be of another moment than the others."""
+
+
+def torn_apart(tier: Tier, why: str) -> str:
+    """The sentence on a tier that was not cut with the others."""
+    return f"{tier.label} may be of another moment than the other tiers: {why}"
 
 
 class Doubt(Document):

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from pydantic import model_validator
 
 from strata.model.backup_type import BackupType
-from strata.model.coverage import Coverage, SourceKind
+from strata.model.coverage import Coverage, SourceKind, torn_apart
 from strata.model.layer import Document, LayerKind, LayerRef
 from strata.model.scope import Scope
 from strata.model.tier import StorageTier, Tier
@@ -77,15 +77,18 @@ class TierContent(Document):
         """What the backup covers of the tier; None where nothing of it was asked for."""
         if self.source is None:
             return None
-        return Coverage(self.tier, self.source, self.patterns, self.records if self.included else None)
+        return Coverage(self.tier, self.source, self.patterns, self.records if self.included else None, **self._late)
+
+    @property
+    def _late(self) -> dict[str, Any]:
+        late = self.cut.get("changed_after", 0) + self.cut.get("gone_after", 0)
+        return {"torn": self.cut.get("torn", ""), "late": late}
 
     @property
     def cut_doubts(self) -> tuple[str, ...]:
         """Why what is held may not be of the moment of the cut, a sentence each."""
         name, changed, gone = self.tier.label, self.cut.get("changed_after", 0), self.cut.get("gone_after", 0)
-        doubts = [
-            f"{name} may be of another moment than the other tiers: {why}" for why in [self.cut.get("torn")] if why
-        ]
+        doubts = [torn_apart(self.tier, why) for why in [self.cut.get("torn")] if why]
         if changed:
             held = "it is held as it was" if changed == 1 else "they are held as they were"
             doubts.append(f"{name}: {changed:,} of its objects changed after the cut; {held} when read")

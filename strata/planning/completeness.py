@@ -4,6 +4,7 @@ Backups are judged in the order of their generations, which no clock upsets:
 
 - of a type, each tier that the last good backup held, and at least its scope, from the same source;
 - no tier without records, unless the last backup of that scope was empty too;
+- every tier cut together with the others;
 - at least half of the median of the last ten backups with the same tier, scope and source, whatever their types.
 
 A tier that is in doubt changes no expectation, until a person accepts the backup: from then on they begin with it.
@@ -18,7 +19,7 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from strata.model.backup_type import BackupType
-from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, SourceKind
+from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, SourceKind, torn_apart
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 
@@ -97,16 +98,16 @@ class History:
         held = self._held.get(backup.backup_type)
         if held is None or len(held) != len(backup.covers):
             return False
-        for tier, source, patterns, records in backup.covers:
+        for tier, source, patterns, records, torn, _ in backup.covers:
             before, kind = held.get(tier), self._records.get((tier, source, patterns))
             same = before is not None and before.source is source and before.patterns == patterns
-            if not same or not records or kind is None or 2 * records < max(kind):
+            if torn or not same or not records or kind is None or 2 * records < max(kind):
                 return False
         return True
 
     def _count(self, backup_type: BackupType, covers: Iterable[Coverage]) -> None:
         held = self._held.setdefault(backup_type, {})
-        for tier, source, patterns, records in covers:
+        for tier, source, patterns, records, *_ in covers:
             if records is None:
                 continue
             self._records.setdefault((tier, source, patterns), deque(maxlen=COMPARED)).append(records)
@@ -120,7 +121,7 @@ class History:
         """Let expectations begin with a backup that was accepted though it is not what they were."""
         if not any(one.source is SourceKind.HANDED for one in backup.covers):
             self._held.pop(backup.backup_type, None)
-        for tier, source, patterns, _ in backup.covers:
+        for tier, source, patterns, *_ in backup.covers:
             self._records.pop((tier, source, patterns), None)
 
     def _expected(self, tier: Tier, held: _Held | None, wanted: Coverage | None) -> Expected:
@@ -159,7 +160,11 @@ def doubts_about(
             doubts.append(doubt)
         if held is not None and (doubt := _too_few(one, held)):
             doubts.append(doubt)
-    return tuple(doubts)
+    return (*doubts, *(_torn(one) for one in found.values() if one.torn))
+
+
+def _torn(one: Coverage) -> Doubt:
+    return Doubt(kind=DoubtKind.TORN, tier=one.tier, sentence=torn_apart(one.tier, one.torn))
 
 
 def _other_than_expected(backup_type: BackupType, one: Expected, held: Coverage | None) -> Doubt | None:

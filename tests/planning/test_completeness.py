@@ -32,6 +32,18 @@ def made(
     return entry(name, kind, generation=int(name.strip("abcdefgh") or 0), covers=covers, accepted=accepted)
 
 
+def test_a_backup_whose_tiers_were_not_cut_together_is_in_doubt() -> None:
+    """Whatever it holds, until somebody accepts it; the sentence names the tier and what was lost."""
+    whole = made("a1", hot=10, warm=10)
+    torn = whole.covers[0]._replace(torn="it was collected again")
+    late = whole.covers[1]._replace(late=3)
+    history = History()
+    assert history.add(whole) == ()
+    (doubt,) = history.add(whole.model_copy(update={"covers": (torn, late)}))
+    assert (doubt.kind, doubt.tier) == (DoubtKind.TORN, Tier.HOT)
+    assert doubt.sentence == "HOT (Redis) may be of another moment than the other tiers: it was collected again"
+
+
 def told(backups: Sequence[CatalogueEntry]) -> list[str]:
     """The sentences about the last of these, in their order."""
     history = History()
