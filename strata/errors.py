@@ -6,6 +6,7 @@ StrataError
 ├── LeaseHeld           another backup is running                           exit 4
 ├── LeaseLost           this run may no longer write                        exit 4
 ├── BackupNotFound      no backup answers to that id                        exit 5
+├── HalfRestored        a restore left tiers half overwritten               exit 15
 ├── SourceError         a tier could not be read or written                 exit 6
 │   ├── SourceUnavailable   it does not answer (a retry may help)
 │   └── SchemaMismatch      its tables are not those of the backup
@@ -80,6 +81,13 @@ class BackupNotFound(StrataError):
 
     code = "backup-not-found"
     exit_code = 5
+
+
+class HalfRestored(StrataError):
+    """A restore began to overwrite tiers and was not finished: what they hold is no state to back up."""
+
+    code = "half-restored"
+    exit_code = 15
 
 
 class SourceError(StrataError):

@@ -58,6 +58,12 @@ class NoteKind(StrEnum):
     """A person said that it is right as it is, whatever it lacks: later backups are judged from it on."""
     DRILLED = "drilled"
     """It was restored to prove that it can be."""
+    OVERWRITING = "overwriting"
+    """A restore is about to overwrite a tier; the subject of this and the next two is `restores`."""
+    OVERWRITTEN = "overwritten"
+    """That restore is done, and so is the tier."""
+    SETTLED = "settled"
+    """A person said that what an unfinished restore left is as it should be."""
     LOCKED = "locked"
     """The store itself refuses to remove it: `until` in the body says how long."""
 

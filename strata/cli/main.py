@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "accept": ("strata.cli.keeping", "Say that a backup in doubt is right as it is."),
     "prune": ("strata.cli.prune", "Remove backups that need not be kept."),
     "status": ("strata.cli.status", "Say whether there are backups as promised."),
+    "settle": ("strata.cli.settle", "Say that what an unfinished restore left is as it should be."),
     "runs": ("strata.cli.runs", "Show backups and restores on their way, done and failed."),
     "catalogue": ("strata.cli.catalogue", "What this machine keeps of the stores' catalogues."),
     "keys": ("strata.cli.keys", "The keys that backups are sealed with."),

@@ -26,9 +26,11 @@ def status_command(output: Output) -> int:
     promised of it the age alone; whether the newest backups hold what they should; then the rule of copies
     (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors.
     """
+    from strata.catalog.restore_notes import told_by
     from strata.model.policy import PolicyReport
     from strata.planning.missing import missing_copies, placement_line
     from strata.planning.policy import report
+    from strata.planning.unfinished import unfinished, unfinished_line
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
@@ -38,7 +40,8 @@ def status_command(output: Output) -> int:
     retention, moves = wiring.retention.decide(view.entries, now), strategy.moves(view.entries, now)
     lines = report(view.entries, strategy, wiring.promises, now).lines
     missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
-    found = PolicyReport(lines=(*lines, missing))
+    half = unfinished(told_by(note for shelf in view.shelves for note in shelf.notes))
+    found = PolicyReport(lines=(*lines, missing, unfinished_line(half)))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
     doubts = {one.backup_id: doubt_documents(view.judgement.doubts(one)) for one in view.judgement.in_doubt}

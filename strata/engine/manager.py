@@ -31,6 +31,7 @@ from strata.engine.restore_store import RestoreStores, RestoreWish
 from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
+from strata.engine.unfinished import UnfinishedRestores
 from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.coverage import Doubt
@@ -80,6 +81,9 @@ class BackupManager:
         self._collector, self._copier = collector, Copier(depots, clock)
         nearest = depots.nearest
         self._failures = FailureLog(nearest.store, keyring, clock, partial(self.owner.owns, nearest.tier))
+        self.unfinished = UnfinishedRestores(
+            nearest.tier, nearest.book, keyring, self.looks, clock, partial(self.owner.owns, nearest.tier)
+        )
         self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
@@ -125,7 +129,7 @@ class BackupManager:
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
             plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.storage_tier)
-            plan = self.owner.settle(plan)
+            plan = self.owner.settle(self.unfinished.judged(plan))
         except StrataError as error:
             if again(error):
                 if fence is not None:
@@ -291,7 +295,11 @@ class BackupManager:
         plan = self.restore_plan(run_id)
         self.result(run_id, Stage.CHECK, "")
         restorer = self.restore_stores.read_by(plan).restorer
-        return self.runner.run(run_id, Stage.APPLY, tier, Applied, lambda attempt: restorer.apply(plan, tier, attempt))
+
+        def work(attempt: Attempt) -> Applied:
+            return restorer.apply(plan, tier, attempt, self.unfinished.permit(plan, tier, attempt.check))
+
+        return self.runner.run(run_id, Stage.APPLY, tier, Applied, work)
 
     def finish(self, run_id: str) -> Restored:
         """Sum up a restore whose every tier was written, and end it."""
@@ -299,6 +307,7 @@ class BackupManager:
 
         def work(_: Attempt) -> Restored:
             tiers = [self.result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
+            self.unfinished.done(plan)
             return Restored(
                 backup_id=plan.backup_id, tiers=tuple(Applied.model_validate_json(result) for result in tiers)
             )

@@ -108,15 +108,15 @@ class BackupRestorer:
                 work += objects_to_read([layer], []) if ref in stacked else chunk_objects(layer)
         return work, lost
 
-    def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt) -> Applied:
-        """Write one tier back; exact counts, or an error."""
+    def apply(self, plan: RestorePlan, tier: Tier, attempt: Attempt, permit: Permit) -> Applied:
+        """Write one tier back, each lasting effect by a permit; exact counts, or an error."""
         manifest = self._metadata.load(plan.backup_id)
         content, descriptions = manifest.content(tier), self._described(manifest)
         mode = RestoreMode(plan.mode)
         if mode is RestoreMode.REHEARSE:
             return Applied(tier=tier)
         stack = self.stack(manifest, tier)
-        with naming_tier(tier), self._target(tier, descriptions, mode, attempt.check) as application:
+        with naming_tier(tier), self._target(tier, descriptions, mode, permit) as application:
             read = _write_all(stack, application, content.records, attempt)
             self._try(later(plan.tiers, tier), descriptions)
             counts = application.finish(_known(stack, mode), Scope(content.patterns))

@@ -15,6 +15,7 @@ from typing import Final
 from strata.catalog.history import HISTORY
 from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
+from strata.catalog.restore_notes import SUBJECT
 from strata.clock import Clock
 from strata.engine.depot import Depot
 from strata.engine.parallel import in_parallel
@@ -134,7 +135,7 @@ class Sweep:
         there = {backup_id_of(info.name) for info in store.list(MANIFESTS)}
         there |= {layer for info in store.list("layers/") if (layer := layer_of_object(info.name))}
         there |= {layer for layers in self._named.values() for layer in layers}  # a lost one is noted as damaged
-        for subject in sorted(noted.keys() - there):
+        for subject in sorted(noted.keys() - there - {SUBJECT}):
             kinds = {kind for kind, _ in noted[subject]}
             under_copy = any(
                 kind is NoteKind.COPYING and info.modified > now - timedelta(days=INTENT_DAYS)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from strata.catalog.notes import NoteKind
+from strata.catalog.restore_notes import SUBJECT
 from strata.engine.copier import Copier
 from strata.engine.depot import Depot
 from strata.engine.local import copy_here
@@ -248,6 +249,15 @@ def test_a_store_that_is_silent_stops_everything(pruning: Pruning) -> None:
         assert pruning.prune().stores[0].frozen
     pruning.flaky[1].fails = frozenset()
     assert old.backup_id in pruning.held()
+
+
+def test_what_is_known_of_unfinished_restores_stays(pruning: Pruning) -> None:
+    """Notes on restores are of no backup and no layer, and no prune takes them for what those left."""
+    book = pruning.bench.depot.book
+    book.add(NoteKind.OVERWRITING, SUBJECT, pruning.clock.now(), {"restore": "one", "tier": "hot"})
+    pruning.backup()
+    pruning.twice(200)
+    assert [note.kind for note in book.of(SUBJECT)] == [NoteKind.OVERWRITING]
 
 
 def test_a_prune_waits_for_the_lease(pruning: Pruning) -> None:

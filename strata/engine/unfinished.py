@@ -1,0 +1,118 @@
+"""Remembers, in the nearest store, which tiers a restore has begun to overwrite, until it is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from strata.catalog.notes import NoteBook
+from strata.catalog.restore_notes import KINDS, SUBJECT, Secrets, body_of, marks_by_all_keys, marks_of, told_by
+from strata.clock import Clock
+from strata.engine.looks import Looks
+from strata.errors import BackupNotFound, HalfRestored, SettingError, StorageError, StrataError
+from strata.model.backup_type import RULES, Manner
+from strata.model.plan import BackupPlan, RestorePlan
+from strata.model.tier import StorageTier, Tier
+from strata.planning.unfinished import Step, Told, advice, sentences, unfinished
+from strata.sources.port import Permit
+
+
+@dataclass(frozen=True)
+class UnfinishedRestores:
+    """The notes of one store on restores; `writes` says whether this installation may write there.
+
+    Where the store takes no note the restore goes on all the same: it may be the last one there is.
+    """
+
+    store: StorageTier
+    book: NoteBook
+    keyring: Secrets
+    looks: Looks
+    clock: Clock
+    writes: Callable[[], bool]
+
+    def permit(self, plan: RestorePlan, tier: Tier, permit: Permit) -> Permit:
+        """The same permit, which notes that the tier is being overwritten when it is first asked and given."""
+        begun, once = threading.Event(), threading.Lock()
+
+        def ask() -> None:
+            permit()
+            if not begun.is_set():
+                with once:
+                    if not begun.is_set():
+                        self._note(Step.BEGUN, plan, tier)
+                        begun.set()
+                permit()
+
+        return ask
+
+    def done(self, plan: RestorePlan) -> None:
+        """Note that every tier of a restore is what the backup held."""
+        with suppress(StorageError):
+            if any(one.restore_id == plan.restore_id for one in self._told()):
+                for tier in plan.tiers:
+                    self._note(Step.DONE, plan, tier)
+
+    def settle(self, restore_id: str) -> list[Tier]:
+        """Note that what a restore left is as it should be; the tiers that it had begun."""
+        found = [one for one in unfinished(self._told()) if one.restore_id == restore_id]
+        if not found:
+            raise BackupNotFound(f"no restore {restore_id} is unfinished", hint="`strata status` names those that are.")
+        told = Told(Step.SETTLED, restore_id, self.clock.now(), found[0].backup_id)
+        self.book.add(KINDS[Step.SETTLED], SUBJECT, told.at, body_of(told))
+        return [tier for tier in Tier if any(one.tier is tier for one in found)]
+
+    def judged(self, plan: BackupPlan) -> BackupPlan:
+        """The plan of a backup, with the doubt among its reasons where a tier it reads is half restored.
+
+        HalfRestored for a type that is not stubborn. State that was handed over is not what a restore left.
+        """
+        if plan.override:
+            return plan
+        try:
+            found = self._of({part.tier for part in plan.included})
+        except StorageError as error:
+            if plan.storage_tier is self.store:  # nor would the backup go there
+                raise
+            unknown = f"whether a restore was left unfinished is not known: {error.sentence}"
+            return plan.model_copy(update={"reasons": (*plan.reasons, unknown)})
+        if not found:
+            return plan
+        if RULES[plan.backup_type].manner is Manner.ORDERLY:
+            raise HalfRestored(
+                f"no {plan.backup_type} backup is made of tiers that are half restored: {'; '.join(sentences(found))}",
+                hint=advice(found),
+            )
+        return plan.model_copy(
+            update={"reasons": (*plan.reasons, *(f"half restored: {one}" for one in sentences(found)))}
+        )
+
+    def _of(self, tiers: Iterable[Tier]) -> list[Told]:
+        """What is unfinished in the tiers as they are configured here; of one that cannot be asked, all that is."""
+        found = [one for one in unfinished(self._told()) if one.tier in set(tiers)]
+        here: dict[Tier, frozenset[str] | None] = {}
+        for tier in {one.tier for one in found if one.tier is not None}:
+            here[tier] = None
+            with suppress(StrataError):
+                (identity,) = self.looks.see((tier,)).parts
+                here[tier] = marks_by_all_keys(identity, self.keyring, found)
+        return [one for one in found if one.tier is None or (marks := here[one.tier]) is None or marks & one.targets]
+
+    def _told(self) -> list[Told]:
+        return list(told_by(self.book.of(SUBJECT)))
+
+    def _note(self, step: Step, plan: RestorePlan, tier: Tier) -> None:
+        told = Told(step, plan.restore_id, self.clock.now(), plan.backup_id, tier)
+        with suppress(StrataError):
+            if self.writes():
+                told = replace(told, targets=self._marks(tier))
+                self.book.add(KINDS[step], SUBJECT, told.at, body_of(told))
+
+    def _marks(self, tier: Tier) -> frozenset[str]:
+        try:
+            (identity,) = self.looks.see((tier,)).parts
+        except SettingError:  # a tier that nobody looks at: a double, or a source of somebody's own
+            return frozenset({f"{self.keyring.fingerprint_key().key_id}:{tier}"})
+        return marks_of(identity, self.keyring)

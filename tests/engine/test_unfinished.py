@@ -1,0 +1,156 @@
+"""A half restored state is no ordinary backup: refused, or said, until the restore is done or a person settles it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strata.catalog.memory_ledger import MemoryLedger
+from strata.errors import BackupNotFound, HalfRestored, SourceError
+from strata.model.backup_type import BackupType
+from strata.model.run import RunState
+from strata.model.tier import Tier
+from strata.sources.port import Permit, RestoreMode
+from strata.testing import FlakyStore, MemoryApplication, MemorySource
+from tests.engine.workbench import Workbench, tiers_of
+
+
+class StumblingSource(MemorySource):
+    """Implements StateSource; while `stumbles`, a restore into it fails when something was already overwritten."""
+
+    stumbles = False
+    refuses = False
+
+    def check(self, description: dict[str, Any]) -> None:
+        super().check(description)
+        if self.refuses:
+            raise SourceError("it takes nothing")
+
+    @contextmanager
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[MemoryApplication]:
+        with super().apply(description, mode, permit) as application:
+            yield application
+            if self.stumbles:
+                raise SourceError("it went away half way")
+
+
+@pytest.fixture
+def bench(folder: Path) -> Workbench:
+    """Two tiers with a backup, of which HOT stumbles where it is told to."""
+    sources = tiers_of(5, tiers=(Tier.WARM, Tier.HOT))
+    sources[Tier.HOT] = StumblingSource(Tier.HOT, sources[Tier.HOT].records)
+    bench = Workbench(folder, sources)
+    bench.backup()
+    return bench
+
+
+def stumbling(bench: Workbench) -> StumblingSource:
+    """HOT."""
+    hot = bench.sources[Tier.HOT]
+    assert isinstance(hot, StumblingSource)
+    return hot
+
+
+def fail_half_way(bench: Workbench, run_id: str = "stumbled", tiers: tuple[Tier, ...] = ()) -> None:
+    """A restore that ends as FAILED after WARM was written and HOT begun."""
+    hot = stumbling(bench)
+    hot.stumbles = True
+    with pytest.raises(SourceError, match="half way"):
+        bench.restore(run_id, tiers=tiers)
+    hot.stumbles = False
+    run = bench.ledger.run(run_id)
+    assert run is not None
+    assert run.state is RunState.FAILED
+
+
+ORDERLY = [BackupType.FULL, BackupType.INCREMENTAL, BackupType.DIFFERENTIAL, BackupType.SNAPSHOT]
+
+
+@pytest.mark.parametrize("backup_type", ORDERLY)
+def test_no_ordinary_backup_is_made_of_a_half_restored_state(bench: Workbench, backup_type: BackupType) -> None:
+    """It is refused with the tiers, the restore and both ways out, and the run is entered as REFUSED."""
+    fail_half_way(bench)
+    with pytest.raises(HalfRestored, match=r"HOT \(Redis\) and WARM \(PostgreSQL\): the restore stumbled of") as caught:
+        bench.backup("mixture", backup_type)
+    assert "strata settle stumbled" in caught.value.hint
+    run = bench.ledger.run("mixture")
+    assert run is not None
+    assert (run.state, run.code) == (RunState.REFUSED, "half-restored")
+
+
+def test_the_fact_outlives_the_ledger(bench: Workbench, folder: Path) -> None:
+    """Another process, with a ledger that has never heard of the restore, refuses as well."""
+    fail_half_way(bench)
+    other = Workbench(folder, bench.sources, ledger=MemoryLedger(), lease=bench.lease)
+    with pytest.raises(HalfRestored):
+        other.backup("mixture", BackupType.INCREMENTAL)
+
+
+def test_an_emergency_goes_on_and_says_it(bench: Workbench) -> None:
+    """What must be saved is saved; the manifest says of which restore the state is half."""
+    fail_half_way(bench)
+    made = bench.backup("in-need", BackupType.EMERGENCY)
+    assert any("half restored" in reason and "stumbled" in reason for reason in made.reasons)
+
+
+def test_backups_are_made_again_once_a_restore_is_done(bench: Workbench) -> None:
+    """The restore run again ends it, without a word in the next backup."""
+    fail_half_way(bench)
+    bench.restore("again")
+    assert not bench.backup("after", BackupType.INCREMENTAL).reasons
+
+
+def test_a_restore_of_one_tier_ends_it_for_that_tier_alone(bench: Workbench) -> None:
+    """After HOT alone was restored, WARM is still half restored."""
+    fail_half_way(bench)
+    bench.restore("hot alone".replace(" ", "-"), tiers=(Tier.HOT,))
+    with pytest.raises(HalfRestored, match=r"tiers that are half restored: WARM \(PostgreSQL\):"):
+        bench.backup("mixture", BackupType.INCREMENTAL)
+
+
+def test_a_person_can_settle_it(bench: Workbench) -> None:
+    """Settled, backups are made again; what is not unfinished cannot be settled."""
+    fail_half_way(bench)
+    assert bench.manager.unfinished.settle("stumbled") == [Tier.HOT, Tier.WARM]
+    bench.backup("after", BackupType.INCREMENTAL)
+    with pytest.raises(BackupNotFound, match="no restore stumbled is unfinished"):
+        bench.manager.unfinished.settle("stumbled")
+
+
+def test_a_restore_that_wrote_nothing_leaves_nothing_half_restored(bench: Workbench) -> None:
+    """One that failed in its check, and a rehearsal, change nothing for backups."""
+    stumbling(bench).refuses = True
+    with pytest.raises(SourceError, match="takes nothing"):
+        bench.restore("refused")
+    stumbling(bench).refuses = False
+    bench.restore("rehearsed", RestoreMode.REHEARSE)
+    assert not bench.backup("after", BackupType.INCREMENTAL).reasons
+    assert not bench.stored("notes/restores/")
+
+
+def test_a_failed_restore_into_another_target_is_none_of_this_ones(bench: Workbench, folder: Path) -> None:
+    """A trial that failed elsewhere, from the same store, keeps nobody from backing up."""
+    sources = tiers_of(0, tiers=(Tier.WARM, Tier.HOT))
+    sources[Tier.HOT] = StumblingSource(Tier.HOT)
+    fail_half_way(Workbench(folder, sources, ledger=MemoryLedger(), lease=bench.lease))
+    assert not bench.backup("after", BackupType.INCREMENTAL).reasons
+
+
+def test_a_store_that_takes_no_note_stops_no_restore(folder: Path) -> None:
+    """On the day of need a full or read-only store is no reason not to restore."""
+    bench = Workbench(folder, tiers_of(5, tiers=(Tier.HOT,)))
+    bench.backup()
+    store = FlakyStore(bench.files, ())
+    full = Workbench(folder, bench.sources, wrap_store=lambda _: store, lease=bench.lease)
+    store.put = _refuse  # type: ignore[method-assign]
+    assert full.restore("needed").tiers
+
+
+def _refuse(name: str, parts: Any) -> None:
+    from strata.errors import StoreFull
+
+    raise StoreFull(f"no room for {name} ({len(parts)})")
