@@ -57,6 +57,9 @@ CREATE TABLE note (
 
 
 _SEALED: Final = ("layer", "manifest", "note")
+_Tables = list[list[tuple[Any, ...]]]
+"""The rows of each of them."""
+
 _PLAIN: Final = 2
 """The version of marshal's format that writes equal values as equal bytes."""
 
@@ -84,8 +87,7 @@ class CatalogueCache:
         try:
             with _opened(path) as database:
                 database.execute("BEGIN")  # one moment for all that is read
-                self._check_seal(database, url)
-                return self._trusted(_read(database))
+                return self._trusted(_read(self._sealed(database, url)))
         except _BROKEN as error:
             if getattr(error, "sqlite_errorcode", None) in _NOT_NOW:
                 self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
@@ -106,7 +108,7 @@ class CatalogueCache:
                 if not database.execute("PRAGMA user_version").fetchone()[0]:
                     _create(database, url)
                 _write(database, new, list(gone))
-                database.execute("UPDATE store SET seal = ?", [self._seal(database, url)])
+                database.execute("UPDATE store SET seal = ?", [self._seal(_tables(database), url)])
             path.chmod(0o600)
         except _BROKEN as error:
             self._tell(f"the catalogue's cache could not be written ({_reason(error)}): nothing else depends on it")
@@ -135,16 +137,18 @@ class CatalogueCache:
             return None
         return self._folder / f"{blake3(signature).hexdigest()[:32]}.sqlite"
 
-    def _check_seal(self, database: sqlite3.Connection, url: str) -> None:
+    def _sealed(self, database: sqlite3.Connection, url: str) -> _Tables:
+        """All that it holds, as it was written; ValueError where it is not that."""
         if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             raise ValueError("it is of another version")
-        if database.execute("SELECT seal FROM store").fetchone() != (self._seal(database, url),):
+        tables = _tables(database)
+        if database.execute("SELECT seal FROM store").fetchone() != (self._seal(tables, url),):
             raise ValueError("it does not hold what was written")
+        return tables
 
-    def _seal(self, database: sqlite3.Connection, url: str) -> bytes:
-        """The sum of all that it holds: 25 ms for 10,000 backups."""
+    def _seal(self, tables: _Tables, url: str) -> bytes:
+        """The sum of all that it holds: 15 ms for 10,000 backups."""
         _, signature = self._signer.sign(_SEAL_DOMAIN + url.encode())
-        tables = [database.execute(f"SELECT * FROM {table}").fetchall() for table in _SEALED]  # noqa: S608 - constants
         return bytes(blake3(marshal.dumps(tables, _PLAIN), key=blake3(signature).digest()).digest())
 
     def _trusted(self, kept: Kept) -> Kept:
@@ -182,18 +186,24 @@ def _create(database: sqlite3.Connection, url: str) -> None:
     database.execute("INSERT INTO store VALUES (?, NULL)", (url,))
 
 
-def _read(database: sqlite3.Connection) -> Kept:
+def _tables(database: sqlite3.Connection) -> _Tables:
+    """Every row of the tables that are sealed."""
+    return [database.execute(f"SELECT * FROM {table}").fetchall() for table in _SEALED]  # noqa: S608 - constants
+
+
+def _read(tables: _Tables) -> Kept:
+    layer_rows, manifest_rows, note_rows = tables
     layers: dict[int, str] = {}
     moment = datetime.fromisoformat
     facts: dict[str, LayerFacts] = {}
-    for number, layer_id, count, begun in database.execute("SELECT number, id, bytes, begun FROM layer"):
+    for number, layer_id, count, begun in layer_rows:
         layers[number], facts[layer_id] = layer_id, LayerFacts(count, moment(begun))
     types, covered = {kind.value: kind for kind in BackupType}, _Covered()
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
         added, stacked, store_id, numbers, lenders,
-    ) in database.execute("SELECT * FROM manifest"):  # fmt: skip
+    ) in manifest_rows:  # fmt: skip
         packed = array("I", numbers)
         row = Row(
             backup_id, types[kind], generation, moment(created), moment(recorded), parent, covered(covers), records,
@@ -203,7 +213,7 @@ def _read(database: sqlite3.Connection) -> Kept:
         rows[name] = Entered(Stamp(size, modified), key_id, row)
     kinds = {kind.value: kind for kind in NoteKind}
     notes: dict[str, Entered] = {}
-    for name, size, modified, key_id, kind, subject, at, body, store in database.execute("SELECT * FROM note"):
+    for name, size, modified, key_id, kind, subject, at, body, store in note_rows:
         note = Note.model_construct(
             format=FORMAT_VERSION, store=store, kind=kinds[kind], subject=subject, at=moment(at), body=json.loads(body)
         )
