@@ -10,7 +10,7 @@
 # Matters because a backup that was tested against moto alone may compare a checksum of checksums with one of the bytes, or
 #        know a removed marker by an answer that never came.
 . "$(dirname "$0")/lab/lab.bash"
-packages 'moto[server]==5.2.5' boto3==1.44.8 redis==8.1.0
+packages 'moto[server]==5.2.5' boto3==1.44.8
 claims <<'END'
 import logging
 

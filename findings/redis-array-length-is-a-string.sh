@@ -15,7 +15,8 @@ import importlib.util
 
 import redis
 
-from lab import Server, redis_8_10, same
+from lab import same
+from lab_redis import Server, redis_8_10
 
 LENGTH = 2**64 - 1
 hiredis = importlib.util.find_spec("hiredis") is not None

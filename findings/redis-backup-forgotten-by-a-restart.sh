@@ -14,7 +14,8 @@ packages redis==8.1.0
 claims <<'END'
 import time
 
-from lab import Server, redis_8_10, same, until
+from lab import same, until
+from lab_redis import Server, redis_8_10
 
 SEALED = [f"backupdir/appendonly.aof.1.{one}" for one in ("base.rdb", "incr.aof")] + ["backupdir/appendonly.aof.manifest"]
 REFUSED = "Backup directory backupdir is not empty, CLEANUP it first"

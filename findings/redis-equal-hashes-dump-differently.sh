@@ -12,7 +12,8 @@
 redis_8_10
 packages redis==8.1.0
 claims <<'END'
-from lab import Server, redis_8_10, same
+from lab import same
+from lab_redis import Server, redis_8_10
 
 server = Server(redis_8_10())
 ask = server.ask

