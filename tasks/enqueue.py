@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 START_BACKUP: Final = "tasks.start.start_backup"
 START_RESTORE: Final = "tasks.restore.start_restore"
+PLAN_RESTORE: Final = "tasks.restore.plan_restore"
+CONFIRM_RESTORE: Final = "tasks.restore.confirm_restore"
 PRUNE: Final = "tasks.upkeep.prune"
 COPY_BACKUP: Final = "tasks.copy.copy_backup"
 
@@ -94,16 +96,49 @@ def enqueue_restore(
     *,
     store: StorageTier | None = None,
     speed: ThawSpeed | None = None,
+    confirmed: Identities = NOTHING_SEEN,
 ) -> None:
     """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds.
 
-    `store` names the one it is read from, `speed` that of the thaw; the workers' own otherwise.
+    `store` names the one it is read from, `speed` that of the thaw; the workers' own otherwise. `confirmed` is what the
+    sender saw: a worker that differs refuses.
     """
+    _send(app, START_RESTORE, run_id, _restore(backup, run_id, mode, tiers, store, speed, confirmed))
+
+
+def enqueue_restore_plan(
+    app: Celery,
+    backup: str,
+    run_id: str,
+    mode: str,
+    tiers: Sequence[Tier] = (),
+    *,
+    store: StorageTier | None = None,
+    speed: ThawSpeed | None = None,
+    confirmed: Identities = NOTHING_SEEN,
+) -> None:
+    """Ask the workers for the plan of a restore: it waits in the ledger, PLANNED, to be confirmed by this run id."""
+    _send(app, PLAN_RESTORE, run_id, _restore(backup, run_id, mode, tiers, store, speed, confirmed))
+
+
+def enqueue_confirmation(app: Celery, run_id: str) -> None:
+    """Confirm the plan of that id: the workers begin the restore."""
+    _send(app, CONFIRM_RESTORE, run_id, {"restore_id": run_id})
+
+
+def _restore(
+    backup: str,
+    run_id: str,
+    mode: str,
+    tiers: Sequence[Tier],
+    store: StorageTier | None,
+    speed: ThawSpeed | None,
+    confirmed: Identities,
+) -> dict[str, Any]:
     arguments: dict[str, Any] = {"backup": backup, "restore_id": run_id, "mode": mode}
     arguments["tiers"] = [tier.value for tier in tiers]
     named = {"store": store, "speed": speed}
-    arguments |= {name: value.value for name, value in named.items() if value}
-    _send(app, START_RESTORE, run_id, arguments)
+    return {**arguments, **{name: value.value for name, value in named.items() if value}, **_seen(confirmed)}
 
 
 def enqueue_copy(

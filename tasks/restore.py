@@ -6,15 +6,22 @@ from typing import Any, Final
 
 from celery import shared_task
 
+from strata.engine import restore_plans
+from strata.engine.restore_store import RestoreWish
+from strata.errors import StrataError
+from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.run import RunKind
 from strata.model.tier import Tier
 from tasks import canvas
-from tasks.stage import StageTask, wiring
-from tasks.starting import NAMED, Mode, Reference, RunId, Speed, StartTask, Store, Tiers
+from tasks.stage import MAX_RETRIES, StageTask, backoff, wiring
+from tasks.starting import NAMED, Confirmed, Mode, Reference, RunId, Speed, StartTask, Store, Tiers
 
 
-@shared_task(base=StartTask, name="tasks.restore.start_restore", kind=RunKind.RESTORE, id_argument="restore_id")
+@shared_task(
+    base=StartTask, bind=True, name="tasks.restore.start_restore", kind=RunKind.RESTORE, id_argument="restore_id"
+)
 def start_restore(
+    self: Any,
     backup: Reference,
     restore_id: RunId | None = None,
     mode: Mode = NAMED,
@@ -22,16 +29,80 @@ def start_restore(
     *,
     store: Store | None = None,
     speed: Speed | None = None,
+    confirmed: Confirmed = NOTHING_SEEN,
 ) -> str:
     """Plan a restore of a backup (id, unique beginning or `latest`) and send its stages; returns the restore's id.
 
     Backup and mode must be named: nothing is overwritten because an argument was left out. `store` is the storage tier
     it is read from, the first that is configured where none is named; `speed` that of the thaw where one is needed.
+    `confirmed` is what the sender saw: a worker that differs refuses.
     """
     assert restore_id
-    plan = wiring().manager.start_restore(backup, restore_id, mode, tiers, store, speed)
-    canvas.restore(plan).apply_async()
+    _planned(self, RestoreWish(restore_id, backup, mode, tiers, store, speed), confirmed)
+    _begin(restore_id)
     return restore_id
+
+
+@shared_task(
+    base=StartTask, bind=True, name="tasks.restore.plan_restore", kind=RunKind.RESTORE, id_argument="restore_id"
+)
+def plan_restore(
+    self: Any,
+    backup: Reference,
+    restore_id: RunId | None = None,
+    mode: Mode = NAMED,
+    tiers: Tiers = (),
+    *,
+    store: Store | None = None,
+    speed: Speed | None = None,
+    confirmed: Confirmed = NOTHING_SEEN,
+) -> str:
+    """Enter the plan of a restore in the ledger, with the targets as this worker sees them; returns its id.
+
+    It waits for `confirm_restore`, for 15 minutes; until then nothing is done. The arguments are those of
+    `start_restore`.
+    """
+    assert restore_id
+    _planned(self, RestoreWish(restore_id, backup, mode, tiers, store, speed), confirmed)
+    return restore_id
+
+
+@shared_task(base=StartTask, name="tasks.restore.confirm_restore", kind=RunKind.RESTORE, id_argument="restore_id")
+def confirm_restore(restore_id: RunId) -> str:
+    """Begin the restore whose plan was confirmed by its id, and send its stages; returns the id."""
+    _begin(restore_id)
+    return restore_id
+
+
+def _begin(restore_id: str) -> None:
+    canvas.restore(restore_plans.confirm_restore(wiring().manager, restore_id)).apply_async()
+
+
+def _planned(task: Any, wish: RestoreWish, confirmed: Identities) -> None:
+    """Enter the plan; what does not answer is asked again, as often as by a stage."""
+    failures = int((task.request.headers or {}).get("strata_failures", 0))
+
+    def again(error: StrataError) -> bool:
+        return error.retryable and failures < MAX_RETRIES
+
+    try:
+        restore_plans.plan_restore(wiring().manager, wish, confirmed, again)
+    except StrataError as error:
+        if not again(error):
+            raise
+        raise task.retry(
+            args=(wish.reference,),
+            kwargs={
+                "restore_id": wish.run_id,
+                "mode": wish.mode.value,
+                "tiers": [tier.value for tier in wish.tiers],
+                "store": wish.storage_tier and wish.storage_tier.value,
+                "speed": wish.speed and wish.speed.value,
+                "confirmed": confirmed.model_dump(mode="json"),
+            },
+            countdown=backoff(failures),
+            headers={"strata_failures": failures + 1},
+        ) from None
 
 
 @shared_task(base=StageTask, name="tasks.restore.check")

@@ -131,6 +131,13 @@ class Ledger(Protocol):
         """Every run that waits, or whose time to be looked at has come and gone; however old it is."""
         ...
 
+    def confirm(self, run_id: str, fence: int | None) -> bool:
+        """Begin a run that was PLANNED, under the lease of that number; True too where it has begun before.
+
+        False where it has ended, or where it was not confirmed within the time that `wait` said.
+        """
+        ...
+
     def grant(self, run_id: str, fence: int) -> bool:
         """Note the number of the lease that a run took after it began; False where the run has ended."""
         ...

@@ -89,7 +89,7 @@ class MemoryLedger:
             row = entry.rows.setdefault((stage, unit), _Row())
             if row.result is not None:
                 return Done(row.result)
-            if entry.run.state.final:
+            if entry.run.state is not RunState.RUNNING:
                 raise RunFailed(entry.run.reason or f"the run {run_id} has ended")
             now = time.time()
             if row.token and row.expires > now and row.owner != instead_of:
@@ -136,9 +136,20 @@ class MemoryLedger:
         entries = list(self._entries.values())
         return [entry.run for entry in entries if entry.waited and not entry.run.state.final]
 
+    def confirm(self, run_id: str, fence: int | None) -> bool:
+        with self._changing(run_id) as entry:
+            run = entry.run
+            if run.state is not RunState.PLANNED:
+                return run.state is RunState.RUNNING
+            if run.wakes_at is None or run.wakes_at < datetime.now(UTC):
+                return False
+            update = {"state": RunState.RUNNING, "wakes_at": None, "waits_for": "", "fence": fence}
+            entry.run = run.model_copy(update=update)
+            return True
+
     def grant(self, run_id: str, fence: int) -> bool:
         with self._changing(run_id) as entry:
-            if entry.run.state.final:
+            if entry.run.state is not RunState.RUNNING:
                 return False
             entry.run = entry.run.model_copy(update={"fence": fence})
             return True
@@ -209,6 +220,8 @@ class MemoryLedger:
             run = self._known(run_id).run
             heard = max(run.updated_at, run.wakes_at or run.updated_at)
             if run.state.final or (datetime.now(UTC) - heard).total_seconds() < after_seconds:
+                return None
+            if run.state is not RunState.RUNNING:
                 return None
             update = {"resent": run.resent + 1, "updated_at": datetime.now(UTC)}
             self._entries[run_id].run = run.model_copy(update=update)

@@ -110,7 +110,7 @@ return {'ok'}
 """
 
 _WAIT: Final = """
-if state ~= 'RUNNING' then return {'ended'} end
+if state ~= 'RUNNING' and state ~= 'PLANNED' then return {'ended'} end
 local wakes = now + tonumber(ARGV[1])
 redis.call('HSET', run, 'wakes', wakes, 'waits_for', ARGV[2], 'updated', now, 'resent', 0)
 redis.call('EXPIRE', run, ARGV[#ARGV])
@@ -124,8 +124,17 @@ redis.call('HSET', run, 'fence', ARGV[1], 'updated', now)
 return {'ok'}
 """
 
+_CONFIRM: Final = """
+if state ~= 'PLANNED' then return {state == 'RUNNING' and 'ok' or 'ended'} end
+local wakes = redis.call('HGET', run, 'wakes')
+if not wakes or tonumber(wakes) < now then return {'late'} end
+redis.call('HDEL', run, 'wakes', 'waits_for')
+redis.call('HSET', run, 'state', 'RUNNING', 'fence', ARGV[1], 'updated', now)
+return {'ok'}
+"""
+
 _END: Final = """
-if state ~= 'RUNNING' then return {'final'} end
+if state ~= 'RUNNING' and state ~= 'PLANNED' then return {'final'} end
 for _, field in ipairs({COMMITS}) do
   local row = read(field)
   if ARGV[1] == 'FAILED' and row and (row.result or (row.token and row.expires > now)) then return {'committing'} end
@@ -238,6 +247,9 @@ class RedisLedger:
             with _reachable():
                 self._redis.zrem(_WAITING, *over)
         return [run for run_id, run in runs.items() if run is not None and run_id not in over]
+
+    def confirm(self, run_id: str, fence: int | None) -> bool:
+        return self._call(_CONFIRM, run_id, "" if fence is None else fence)[0] == "ok"
 
     def grant(self, run_id: str, fence: int) -> bool:
         return self._call(_GRANT, run_id, fence)[0] == "ok"

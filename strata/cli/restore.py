@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from strata.cli.backup import check_followable, sender
 from strata.cli.choosing import find, store_option, type_option
 from strata.cli.output import (
     Output,
@@ -23,13 +23,14 @@ from strata.cli.output import (
     refuse_waiting_options,
     size,
 )
+from strata.cli.restoring import Here, ThroughWorkers, plan_dry
 from strata.cli.thawing import as_document, question, show_thaw
-from strata.errors import Refused, SettingError
+from strata.errors import KeyringError, Refused, SettingError, StoreUnavailable
 from strata.model.coverage import SourceKind
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
-    from strata.engine.restore_store import RestoreWish
+    from strata.catalog.catalogue import Found
     from strata.engine.restorer import Restored
     from strata.model.manifest import BackupMetadata, TierContent
     from strata.model.plan import RestorePlan
@@ -103,31 +104,63 @@ def restore_command(
     refuse_waiting_options(local=local, wait=wait, timeout=timeout)
     settings = load_settings()
     wiring = Wiring(settings, tell=output.note)
-    found = find(output, wiring, backup, kind, store)
+    here = local or (dry_run and settings.broker_url is None)
+    found = _found(output, wiring, backup, kind, store, needed=here)
     wish = RestoreWish(
         run_id=new_run_id("restore", datetime.now(UTC)),
-        reference=found.manifest.backup_id,
+        reference=found.manifest.backup_id if found else backup,
         mode=RestoreMode(mode),
         tiers=tuple(dict.fromkeys(map(Tier, tiers))),
-        storage_tier=found.store,
+        storage_tier=found.store if found else store,
         speed=ThawSpeed(speed) if speed else None,
     )
-    plan = wiring.restore_stores.plan(wish, datetime.now(UTC))
-    _show_plan(output, settings, found.manifest, plan)
-    lacking = {tier: said for tier, said in lacking_of(wiring.keyring, found.manifest).items() if tier in plan.tiers}
-    note_lacking(output, lacking)
-    if dry_run:
-        covers = [one._asdict() for one in found.manifest.covers]
-        held = {"backup_type": found.manifest.backup_type, "covers": covers, "thaw": as_document(plan.thaw)}
-        output.document({**plan.model_dump(mode="json", exclude={"restore_id"}), **held})
+    if not (here or wait or dry_run) and yes:  # nobody is asked, and nobody waits for the plan
+        ThroughWorkers(output, wiring, None, wait=False).send(wish)
         return
-    if not yes and (mode != REHEARSE or plan.thaw):
-        _ask(found.manifest, plan.thaw)
-    wish = replace(wish, tiers=plan.tiers)
-    if local:
-        _here(output, wiring.restoring(), wish)
+    if dry_run and not here:
+        runs, plan = plan_dry(output, wiring, wish, timeout)
     else:
-        _through_workers(output, wiring, wish, timeout if wait else None, wait=wait)
+        runs = Here(output, wiring) if here else ThroughWorkers(output, wiring, timeout, wait=wait)
+        plan = runs.plan(wish)
+    assert plan.manifest
+    try:
+        _show_plan(output, settings, plan.manifest, plan)
+        with suppress(KeyringError):  # the workers have the keys; who asks need not
+            lacking = lacking_of(wiring.keyring, plan.manifest).items()
+            note_lacking(output, {tier: said for tier, said in lacking if tier in plan.tiers})
+        if not dry_run and not yes and (mode != REHEARSE or plan.thaw):
+            _ask(plan.manifest, plan.thaw)
+    except BaseException:
+        runs.withdraw(wish.run_id)
+        raise
+    if dry_run:
+        runs.withdraw(wish.run_id)
+        covers = [one._asdict() for one in plan.manifest.covers]
+        held = {"backup_type": plan.manifest.backup_type, "covers": covers, "thaw": as_document(plan.thaw)}
+        output.document({**plan.model_dump(mode="json", exclude={"restore_id", "manifest"}), **held})
+        return
+    if (restored := runs.restore(replace(wish, tiers=plan.tiers))) is not None:
+        _show_done(output, wish.run_id, wish.mode.value, restored)
+
+
+def _found(
+    output: Output, wiring: Wiring, backup: str, kind: str | None, store: StorageTier | None, *, needed: bool
+) -> Found | None:
+    """The backup, as the stores that this machine reaches have it; None where it reaches none and need not."""
+    try:
+        return find(output, wiring, backup, kind, store)
+    except (SettingError, KeyringError, StoreUnavailable):
+        if needed or kind or _has_stores(wiring):
+            raise
+        return None
+
+
+def _has_stores(wiring: Wiring) -> bool:
+    """Whether this machine has stores and the keys to read what is in them."""
+    try:
+        return bool(wiring.stores and wiring.keyring)
+    except (SettingError, KeyringError):
+        return False
 
 
 def _show_plan(output: Output, settings: Settings, manifest: BackupMetadata, plan: RestorePlan) -> None:
@@ -145,7 +178,9 @@ def _show_plan(output: Output, settings: Settings, manifest: BackupMetadata, pla
     )
     for tier in plan.tiers:
         effect = _effect(plan.mode, manifest.content(tier))
-        table.add_row(tier.label, address(settings, tier), f"{manifest.content(tier).records:,}", effect)
+        target = plan.confirmed.of(tier)
+        where = target.target if target else address(settings, tier)
+        table.add_row(tier.label, where, f"{manifest.content(tier).records:,}", effect)
     for content in manifest.tiers:
         if not content.included:
             table.add_row(content.tier.label, "-", "-", f"left out, it stays as it is: {content.reason}")
@@ -195,43 +230,6 @@ def _ask(manifest: BackupMetadata, thaw: ThawPlan | None) -> None:
         raise Refused("nobody can be asked here whether to restore", hint="Say --yes to do it unasked.")
     if not click.confirm(f"{question(thaw) if thaw else 'Restore'} {manifest.backup_id}?", err=True):
         raise Refused("nothing was restored")
-
-
-def _here(output: Output, wiring: Wiring, wish: RestoreWish) -> None:
-    from strata.cli.watching import here
-    from strata.engine.local import restore_here
-
-    manager = wiring.local_manager
-
-    def work() -> Restored:
-        return restore_here(
-            manager,
-            wish.reference,
-            wish.run_id,
-            wish.mode,
-            wish.tiers,
-            storage_tier=wish.storage_tier,
-            speed=wish.speed,
-        )
-
-    title = f"Restore {wish.run_id} (in this process)"
-    _show_done(output, wish.run_id, wish.mode.value, here(output, manager, wish.run_id, title, work))
-
-
-def _through_workers(output: Output, wiring: Wiring, wish: RestoreWish, timeout: float | None, *, wait: bool) -> None:
-    from strata.cli.watching import outcome, tell_sent
-    from strata.engine.restorer import Restored
-    from strata.model.run import Stage
-    from tasks.enqueue import enqueue_restore
-
-    app, run_id, mode = sender(wiring.settings), wish.run_id, wish.mode.value
-    check_followable(wiring, run_id)
-    enqueue_restore(app, wish.reference, run_id, mode, wish.tiers, store=wish.storage_tier, speed=wish.speed)
-    if not wait:
-        tell_sent(output, run_id)
-        return
-    result = outcome(output, wiring.ledger, run_id, f"Restore {run_id}", timeout, Stage.FINISH)
-    _show_done(output, run_id, mode, Restored.model_validate_json(result))
 
 
 def _show_done(output: Output, run_id: str, mode: str, restored: Restored) -> None:

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from strata.model.run import Run
     from strata.wiring import Wiring
 
-_STYLES: Final = {"RUNNING": "yellow", "WAITING": "cyan", "DONE": "green", "FAILED": "red", "REFUSED": "magenta"}
+_STYLES: Final = {
+    "PLANNED": "cyan",
+    "RUNNING": "yellow",
+    "WAITING": "cyan",
+    "DONE": "green",
+    "FAILED": "red",
+    "REFUSED": "magenta",
+}
 
 
 @click.command("runs")

@@ -58,8 +58,10 @@ def as_document(thaw: ThawPlan | None) -> dict[str, Any] | None:
 
 def waits(run: Run) -> str:
     """What a run waits for and until about when, or nothing."""
-    if run.wakes_at is None or run.state is not RunState.RUNNING:
+    if run.wakes_at is None or run.state.final:
         return ""
+    if run.state is RunState.PLANNED:
+        return f"waits for {run.waits_for}"
     ready = thaw_ends(run)
     until = f", until about {local_time(ready)}" if ready and ready > datetime.now(UTC) else ""
     return f"waits for {run.waits_for}{until}"

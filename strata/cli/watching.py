@@ -34,6 +34,8 @@ _LONGEST_LOOK: Final = 2.0
 _SILENCE_SECONDS: Final = 30.0
 _INTERRUPTED: Final = 130
 _BAR: Final = 20
+_GOES_ON: Final = "goes on. See how it stands: strata runs"
+_UNCONFIRMED: Final = "is not confirmed, so nothing will be done."
 _MARKS: Final = {LineState.WAITING: ("·", "dim"), LineState.WORKING: ("▸", "yellow"), LineState.DONE: ("✓", "green")}
 
 
@@ -124,6 +126,25 @@ def follow(output: Output, ledger: Ledger, run_id: str, title: str, timeout: flo
     RunFailed or the refusal's own error where it ended otherwise; BrokerUnavailable or StillRunning after `timeout`.
     Ctrl-C ends the waiting, not the run.
     """
+    return done(_followed(output, ledger, run_id, title, timeout, lambda run: run.state.final))
+
+
+def planned(output: Output, ledger: Ledger, run_id: str, timeout: float | None) -> Run:
+    """Wait until the workers have entered the plan of a run, and return it PLANNED; errors as of `follow`."""
+    title = f"The workers plan {run_id}"
+    run = _followed(output, ledger, run_id, title, timeout, lambda run: run.state is not RunState.RUNNING, _UNCONFIRMED)
+    return run if run.state is RunState.PLANNED else done(run)
+
+
+def _followed(
+    output: Output,
+    ledger: Ledger,
+    run_id: str,
+    title: str,
+    timeout: float | None,
+    there: Callable[[Run], bool],
+    goes_on: str = _GOES_ON,
+) -> Run:
     began, told = time.monotonic(), False
 
     def over(sight: Sight | None) -> bool:
@@ -134,15 +155,15 @@ def follow(output: Output, ledger: Ledger, run_id: str, title: str, timeout: flo
             output.note(f"No worker has taken it for {UNTAKEN_SECONDS:.0f} s. Are workers running? {_LOOK_AT_WORKERS}")
         if timeout is not None and waited > timeout:
             raise _too_late(sight, run_id, timeout)
-        return sight is not None and sight.run.state.final
+        return sight is not None and there(sight.run)
 
     try:
         sight = _watch(output, ledger, run_id, title, over)
     except KeyboardInterrupt:
-        output.note(f"\nYou stopped waiting; {run_id} goes on. See how it stands: strata runs")
+        output.note(f"\nYou stopped waiting; {run_id} {goes_on}")
         raise click.exceptions.Exit(_INTERRUPTED) from None
     assert sight is not None, "only a run that is there is over"
-    return done(sight.run)
+    return sight.run
 
 
 def tell_sent(output: Output, run_id: str) -> None:

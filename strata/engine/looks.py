@@ -33,6 +33,9 @@ class Looks:
         self._looks, self._beside = dict(looks), beside
         self._compared: set[tuple[str, str]] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._looks)
+
     def see(self, parts: Sequence[str]) -> Identities:
         """These parts as they are now; SettingError for one that is not configured here."""
         return Identities(parts=tuple(self._look(part) for part in parts))
@@ -84,6 +87,11 @@ class Looks:
         self.compare(plan.backup_id, plan.confirmed, tier)
         if tier is Tier.HOT:
             self.keep_apart()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that are configured here."""
+        return tuple(self._looks)
 
     def has(self, part: str) -> bool:
         """Whether the part is configured here."""

@@ -27,6 +27,7 @@ from strata.engine.looks import Looks
 from strata.engine.meeting import CutLost, end_pause, is_called
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder, stage_seconds
+from strata.engine.restore_plans import confirm_restore, plan_restore
 from strata.engine.restore_store import RestoreStores, RestoreWish
 from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
@@ -260,29 +261,16 @@ class BackupManager:
         tiers: tuple[Tier, ...],
         storage_tier: StorageTier | None = None,
         speed: ThawSpeed | None = None,
+        confirmed: Identities = NOTHING_SEEN,
+        again: Callable[[StrataError], bool] = lambda _: False,
     ) -> RestorePlan:
-        """Find the backup, take the lease (nothing is backed up half restored), and enter the run.
-
-        Where something must be thawed first, at that speed or the usual one, the lease is taken after the thaw.
-        """
-        if (known := self.known(run_id, RunKind.RESTORE)) is not None:
-            return self._restore_plan_of(known)
-        fence = None
-        try:
-            wish = RestoreWish(run_id, reference, mode, tiers, storage_tier, speed)
-            plan = self.restore_stores.plan(wish, self.clock.now())
-            fence = None if plan.thaw else self.lease.acquire(run_id, who())
-        except StrataError as error:
-            self.refuse(run_id, RunKind.RESTORE, fence, error)
-            raise
-        run = self.begin(run_id, RunKind.RESTORE, plan.model_dump_json(), fence)
-        if plan.thaw:
-            self.ledger.wait(run_id, 0, "a thaw that has not begun")
-        return self._restore_plan_of(run)
+        """Plan a restore (engine/restore_plans.py) that need not be confirmed by anybody, and begin it."""
+        plan_restore(self, RestoreWish(run_id, reference, mode, tiers, storage_tier, speed), confirmed, again)
+        return confirm_restore(self, run_id)
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""
-        return self._restore_plan_of(self._run(run_id))
+        return self.plan_of(self._run(run_id))
 
     def check(self, run_id: str) -> Verified:
         """Prove the backup and the targets, before anything is written."""
@@ -453,10 +441,12 @@ class BackupManager:
             raise RunFailed(f"no run {run_id} is known")
         return run
 
-    def begin(self, run_id: str, kind: RunKind, plan: str, fence: int | None) -> Run:
+    def begin(
+        self, run_id: str, kind: RunKind, plan: str, fence: int | None, state: RunState = RunState.RUNNING
+    ) -> Run:
         """Enter a run; where another delivery of the same start was quicker, its run counts."""
         try:
-            self._enter(run_id, kind, RunState.RUNNING, plan, fence)
+            self._enter(run_id, kind, state, plan, fence)
         except RunFailed:
             if fence is not None and self._run(run_id).fence != fence:
                 self.lease.release(fence)
@@ -498,7 +488,8 @@ class BackupManager:
             ):  # while another run goes on, none is missing
                 self._failures.keep(self._run(run_id))
 
-    def _restore_plan_of(self, run: Run) -> RestorePlan:
+    def plan_of(self, run: Run) -> RestorePlan:
+        """The plan of a restore; RunFailed where it was refused."""
         return RestorePlan.model_validate_json(run.plan or self._raise_ended(run))
 
     def _copy_plan_of(self, run: Run) -> CopyPlan:

@@ -9,6 +9,7 @@ from datetime import datetime
 from strata.engine.depot import Depot, Depots
 from strata.engine.restorer import tiers_to_restore
 from strata.engine.thawer import Thawer
+from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
@@ -36,11 +37,15 @@ class RestoreStores:
 
     def plan(self, wish: RestoreWish, now: datetime) -> RestorePlan:
         """Find the backup, the store to read it from, and what of it must be thawed first."""
+        return self.planned(wish, now)[0]
+
+    def planned(self, wish: RestoreWish, now: datetime) -> tuple[RestorePlan, BackupMetadata]:
+        """The same, and the backup's manifest."""
         depot, manifest = self.depots.find(wish.reference, wish.storage_tier)
         tiers = tiers_to_restore(manifest, wish.tiers)
         thawer = self.thawers.get(depot.tier)
         thaw = thawer.plan(manifest, tiers, wish.speed) if thawer else None
-        return RestorePlan(
+        plan = RestorePlan(
             restore_id=wish.run_id,
             backup_id=manifest.backup_id,
             mode=wish.mode.value,
@@ -50,6 +55,7 @@ class RestoreStores:
             store_url=depot.store.url,
             thaw=thaw if thaw and thaw.needed else None,
         )
+        return plan, manifest
 
     def read_by(self, plan: RestorePlan) -> Depot:
         """The store of a restore under way; SettingError where this worker knows another under that name."""

@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from strata.catalog.catalogue import Catalogue
 from strata.clock import Clock
 from strata.engine.manager import BackupManager
+from strata.engine.restore_plans import let_lapse
 from strata.engine.spool import Spool
 from strata.errors import StorageError
 from strata.model.plan import CopyPlan
@@ -62,7 +63,7 @@ class Upkeep:
         """
         again, ledger = [], self.manager.ledger
         for run in {run.run_id: run for run in (*ledger.runs(200), *ledger.waiting())}.values():
-            if run.state.final:
+            if run.state.final or let_lapse(self.manager, run):
                 continue
             times = ledger.mark_resent(run.run_id, STALLED_SECONDS * (1 + run.resent / 2))
             if times is not None and times > MAX_RESENT:

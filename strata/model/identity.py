@@ -36,6 +36,12 @@ class Identity(Document):
             return Tier(self.part).label
         return f"the {self.part.upper()} store" if self.part in set(StorageTier) else f"the {self.part}"
 
+    @property
+    def target(self) -> str:
+        """Where it is, for a table: `127.0.0.1:6379, database 0 (Redis 7.2.4)`."""
+        where = ", ".join(filter(None, (self.address, self.place)))
+        return f"{where} ({self.words})" if where and self.words else where or self.words
+
     def __str__(self) -> str:
         """`Redis 7.2.4 at 127.0.0.1:6379, 0 (run id 3fa2...)`."""
         at = f"{self.words} at {self.address}" if self.words and self.address else self.words or self.address

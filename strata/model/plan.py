@@ -8,6 +8,7 @@ from strata.model.backup_type import BackupType
 from strata.model.coverage import Doubt, Expected, SourceKind
 from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.layer import Document
+from strata.model.manifest import BackupMetadata
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.thaw import ThawPlan
 from strata.model.tier import StorageTier, Tier
@@ -97,6 +98,8 @@ class RestorePlan(Document):
     """What must be thawed first; None where everything can be read."""
     confirmed: Identities = NOTHING_SEEN
     """The targets, the store, the keyring and the ledger as the worker that planned it saw them."""
+    manifest: BackupMetadata | None = None
+    """The backup, for the person who is asked."""
 
 
 class Span(Document):

@@ -21,6 +21,8 @@ class RunKind(StrEnum):
 class RunState(StrEnum):
     """Where a run stands; the last three are final."""
 
+    PLANNED = "PLANNED"
+    """Its plan is entered and waits for the person who asked to confirm it; until then nothing is done."""
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
@@ -30,7 +32,7 @@ class RunState(StrEnum):
     @property
     def final(self) -> bool:
         """Whether nothing more happens to the run."""
-        return self is not RunState.RUNNING
+        return self not in {RunState.PLANNED, RunState.RUNNING}
 
 
 class Stage(StrEnum):

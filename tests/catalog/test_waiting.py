@@ -83,3 +83,33 @@ def test_a_lease_is_granted_to_a_run_that_goes_on(ledger: Ledger, run: Run) -> N
     assert granted.fence == 17
     ledger.end(RUN, RunState.FAILED, "because")
     assert not ledger.grant(RUN, 18)
+
+
+def test_a_plan_takes_no_claims_until_it_is_confirmed(ledger: Ledger) -> None:
+    """No stage of it can be worked on, and no sweeper sends it; once confirmed it runs under its lease."""
+    ledger.create(a_run(state=RunState.PLANNED))
+    ledger.wait(RUN, 100, "to be confirmed")
+    with pytest.raises(RunFailed):
+        claimed(ledger)
+    assert ledger.mark_resent(RUN, -200) is None
+    assert not ledger.grant(RUN, 7)
+    assert ledger.confirm(RUN, 3)
+    assert ledger.confirm(RUN, 4)
+    begun = ledger.run(RUN)
+    assert begun
+    assert (begun.state, begun.fence, begun.wakes_at) == (RunState.RUNNING, 3, None)
+    claimed(ledger)
+
+
+def test_a_plan_is_confirmed_in_time_or_not_at_all(ledger: Ledger) -> None:
+    """Without a time, after it, or once it was withdrawn it cannot begin."""
+    ledger.create(a_run(state=RunState.PLANNED))
+    assert not ledger.confirm(RUN, None)
+    ledger.wait(RUN, -1, "to be confirmed")
+    assert not ledger.confirm(RUN, None)
+    ledger.wait(RUN, 100, "to be confirmed")
+    assert ledger.end(RUN, RunState.REFUSED, "withdrawn")
+    assert not ledger.confirm(RUN, None)
+    ended = ledger.run(RUN)
+    assert ended
+    assert ended.state is RunState.REFUSED

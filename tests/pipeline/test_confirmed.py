@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +18,14 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import new_run_id
 from strata.seal.keyring import FileKeyring
 from strata.wiring import Wiring
-from tasks.enqueue import enqueue_backup, enqueue_copy, enqueue_prune
+from tasks.enqueue import (
+    enqueue_backup,
+    enqueue_confirmation,
+    enqueue_copy,
+    enqueue_prune,
+    enqueue_restore,
+    enqueue_restore_plan,
+)
 from tests.pipeline.conftest import Pipeline
 from tests.tunnel import tunnel_to
 from workers.local_stack.servers import RedisServer, start_redis
@@ -126,3 +135,102 @@ def test_broker_or_ledger_in_a_database_of_hot_is_refused(pipeline: Pipeline, na
         assert f"holds the {'broker' if name == 'broker_url' else 'ledger'}" in said.stderr
         beside = pipeline.strata("backup", "full", "--local", **{name: url.removesuffix("/0") + "/9"})
         assert beside.returncode == 0, beside.stderr
+
+
+def test_a_restore_shows_the_targets_of_the_workers_and_refuses_others(
+    pipeline: Pipeline, staging: RedisServer
+) -> None:
+    """Settings that name staging restore nothing into production; without any, the workers' targets are shown."""
+    pipeline.bot.hot.set("position:1", "x")
+    backup = pipeline.backed_up().backup_id
+    pipeline.bot.hot.set("position:2", "new")
+    refused = pipeline.strata("restore", backup, "--yes", hot_url=staging.url)
+    assert refused.returncode == 14, refused.stderr
+    assert "HOT (Redis) of this worker is another" in refused.stderr
+    assert str(staging.port) in refused.stderr
+    assert pipeline.bot.hot.get("position:2") == b"new"
+    settings = pipeline.wiring.settings
+    assert settings.hot_url
+    without = {"hot_url": "", "warm_url": "", "cold_url": "", "keyring_file": "/nowhere/keyring.json"}
+    unasked = pipeline.strata("restore", backup, **without)
+    assert unasked.returncode == 11, unasked.stderr
+    assert f"127.0.0.1:{urlsplit(settings.hot_url.get_secret_value()).port}, database 0" in unasked.stderr
+    assert pipeline.bot.hot.get("position:2") == b"new"
+    (run,) = pipeline.wiring.ledger.runs(1)
+    assert (run.state, run.code) == (RunState.REFUSED, "refused")
+    done = pipeline.strata("restore", backup, "--yes", **without)
+    assert done.returncode == 0, done.stderr
+    assert pipeline.bot.hot.get("position:2") is None
+
+
+def test_a_plan_does_nothing_until_it_is_confirmed(pipeline: Pipeline) -> None:
+    """It holds no lease, stages sent for it are refused, a resend leaves it alone; confirmed by its id, it is done."""
+    pipeline.bot.hot.set("position:1", "x")
+    backup = pipeline.backed_up().backup_id
+    pipeline.bot.hot.delete("position:1")
+    run_id = new_run_id("restore", pipeline.wiring.clock.now())
+    ledger = pipeline.wiring.ledger
+    enqueue_restore_plan(pipeline.app, backup, run_id, "exact")
+    pipeline.until(lambda: ledger.run(run_id), "it was not planned", 30)
+    pipeline.app.send_task("tasks.restore.apply_hot", (run_id,), queue="strata.restore", ignore_result=True)
+    assert run_id not in [run.run_id for run in pipeline.wiring.upkeep.stalled()]
+    assert pipeline.wiring.lease.holder() is None
+    run = ledger.run(run_id)
+    assert run
+    assert run.state is RunState.PLANNED
+    assert pipeline.bot.hot.get("position:1") is None
+    for _ in range(2):
+        enqueue_confirmation(pipeline.app, run_id)
+    run = pipeline.wait(run_id)
+    assert run.state is RunState.DONE, run.reason
+    assert pipeline.bot.hot.get("position:1") == b"x"
+    assert pipeline.wiring.lease.holder() is None
+
+
+def test_a_restore_of_another_store_is_refused(pipeline: Pipeline) -> None:
+    """A sender who saw another store under the name of the workers' is told so, and nothing is planned."""
+    pipeline.bot.hot.set("position:1", "x")
+    backup = pipeline.backed_up().backup_id
+    other = Identity(part=StorageTier.LOCAL, address="file:///somewhere/else")
+    run_id = new_run_id("restore", pipeline.wiring.clock.now())
+    enqueue_restore(pipeline.app, backup, run_id, "exact", confirmed=Identities(parts=(other,)))
+    run = pipeline.wait(run_id, 30)
+    assert (run.state, run.code) == (RunState.REFUSED, "identity-mismatch")
+    assert "the LOCAL store of this worker is another" in run.reason
+
+
+def test_a_dry_run_shows_the_workers_plan_and_withdraws_it(pipeline: Pipeline) -> None:
+    """Nothing waits for a confirmation afterwards."""
+    pipeline.bot.hot.set("position:1", "x")
+    pipeline.backed_up()
+    said = pipeline.strata("restore", "latest", "--dry-run", "--json")
+    assert said.returncode == 0, said.stderr
+    parts = {one["part"] for one in json.loads(said.stdout)["confirmed"]["parts"]}
+    assert parts == {"hot", "warm", "cold", "local", "keyring", "ledger"}
+    (run,) = pipeline.wiring.ledger.runs(1)
+    assert run.state is RunState.REFUSED
+
+
+def test_a_plan_that_nobody_confirms_lapses(pipeline: Pipeline) -> None:
+    """After its time the confirmation comes too late, and upkeep ends it."""
+    pipeline.bot.hot.set("position:1", "x")
+    backup = pipeline.backed_up().backup_id
+    ledger, late = pipeline.wiring.ledger, list[str]()
+
+    def waits(run_id: str) -> bool:
+        run = ledger.run(run_id)
+        return run is not None and run.wakes_at is not None
+
+    for number in range(2):
+        run_id = new_run_id("restore", pipeline.wiring.clock.now())
+        enqueue_restore_plan(pipeline.app, backup, run_id, "exact")
+        pipeline.until(partial(waits, run_id), "it was not planned", 30)
+        ledger.wait(run_id, -1 - number, "its plan to be confirmed")
+        late.append(run_id)
+    enqueue_confirmation(pipeline.app, late[0])
+    run = pipeline.wait(late[0], 30)
+    assert (run.state, run.code) == (RunState.REFUSED, "refused")
+    pipeline.wiring.upkeep.stalled()
+    run = pipeline.wait(late[1], 30)
+    assert run.state is RunState.REFUSED
+    assert "nobody confirmed its plan" in run.reason
