@@ -40,7 +40,7 @@ from strata.engine.spool import Spool
 from strata.engine.thaw_runs import ThawRuns
 from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
-from strata.errors import SettingError
+from strata.errors import IntegrityError, KeyringError, SettingError
 from strata.memory import keep_freed_memory
 from strata.model.identity import KEYRING, LEDGER, RETENTION, Identity
 from strata.model.tier import StorageTier, Tier
@@ -141,12 +141,20 @@ class Wiring(StoreWiring):
         """What this process sees of each part it works on, by what the servers say."""
         looks: dict[str, Look] = {tier: source.identity for tier, source in self.sources.items()}
         with suppress(SettingError):  # a sender may have neither a store nor a ledger
-            looks |= {tier: partial(_store_identity, tier, store) for tier, store in self.stores.items()}
+            looks |= {tier: partial(self._store_identity, tier) for tier in self.stores}
         looks |= {KEYRING: lambda: Identity(part=KEYRING, server=self.keyring.ids_by_purpose, words="the keys")}
         looks |= {RETENTION: lambda: _rules_identity(self.settings)}
         if self.settings.result_url is not None:
             looks |= {LEDGER: lambda: ledger_identity(self._result_redis)}
         return Looks(looks, self._beside)
+
+    def _store_identity(self, tier: StorageTier) -> Identity:
+        """The store by its own id; by its URL where it has none yet, or this process has no key to trust it with."""
+        found = None
+        with suppress(KeyringError, IntegrityError):
+            found = Owner(self.stores, self.keyring).identity(tier)
+        server = {"store id": (found.store_id,)} if found else {}
+        return Identity(part=tier, server=server, address=self.stores[tier].url)
 
     def _beside(self) -> list[tuple[str, Identity]]:
         """The Redis databases that a restore of HOT must not remove; AMQP brokers are none."""
@@ -329,10 +337,6 @@ class Wiring(StoreWiring):
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
-
-
-def _store_identity(tier: StorageTier, store: ObjectStore) -> Identity:
-    return Identity(part=tier, address=store.url)
 
 
 def _rules_identity(settings: Settings) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from celery import shared_task
@@ -10,6 +11,7 @@ from strata.engine import restore_plans
 from strata.engine.restore_store import RestoreWish
 from strata.errors import StrataError
 from strata.model.identity import NOTHING_SEEN, Identities
+from strata.model.plan import RestorePlan
 from strata.model.run import RunKind
 from strata.model.tier import Tier
 from tasks import canvas
@@ -38,8 +40,8 @@ def start_restore(
     `confirmed` is what the sender saw: a worker that differs refuses.
     """
     assert restore_id
-    _planned(self, RestoreWish(restore_id, backup, mode, tiers, store, speed), confirmed)
-    _begin(restore_id)
+    wish = RestoreWish(restore_id, backup, mode, tiers, store, speed)
+    canvas.restore(_asked(self, restore_plans.start_restore, wish, confirmed)).apply_async()
     return restore_id
 
 
@@ -63,30 +65,27 @@ def plan_restore(
     `start_restore`.
     """
     assert restore_id
-    _planned(self, RestoreWish(restore_id, backup, mode, tiers, store, speed), confirmed)
+    wish = RestoreWish(restore_id, backup, mode, tiers, store, speed)
+    _asked(self, restore_plans.plan_restore, wish, confirmed)
     return restore_id
 
 
 @shared_task(base=StartTask, name="tasks.restore.confirm_restore", kind=RunKind.RESTORE, id_argument="restore_id")
 def confirm_restore(restore_id: RunId) -> str:
     """Begin the restore whose plan was confirmed by its id, and send its stages; returns the id."""
-    _begin(restore_id)
+    canvas.restore(restore_plans.confirm_restore(wiring().manager, restore_id)).apply_async()
     return restore_id
 
 
-def _begin(restore_id: str) -> None:
-    canvas.restore(restore_plans.confirm_restore(wiring().manager, restore_id)).apply_async()
-
-
-def _planned(task: Any, wish: RestoreWish, confirmed: Identities) -> None:
-    """Enter the plan; what does not answer is asked again, as often as by a stage."""
+def _asked(task: Any, plan: Callable[..., RestorePlan], wish: RestoreWish, confirmed: Identities) -> RestorePlan:
+    """The plan; what does not answer is asked again, as often as by a stage."""
     failures = int((task.request.headers or {}).get("strata_failures", 0))
 
     def again(error: StrataError) -> bool:
         return error.retryable and failures < MAX_RETRIES
 
     try:
-        restore_plans.plan_restore(wiring().manager, wish, confirmed, again)
+        return plan(wiring().manager, wish, confirmed, again)
     except StrataError as error:
         if not again(error):
             raise

@@ -27,7 +27,7 @@ from strata.engine.looks import Looks
 from strata.engine.meeting import CutLost, end_pause, is_called
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder, stage_seconds
-from strata.engine.restore_plans import confirm_restore, plan_restore
+from strata.engine.restore_plans import start_restore
 from strata.engine.restore_store import RestoreStores, RestoreWish
 from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
@@ -265,8 +265,8 @@ class BackupManager:
         again: Callable[[StrataError], bool] = lambda _: False,
     ) -> RestorePlan:
         """Plan a restore (engine/restore_plans.py) that need not be confirmed by anybody, and begin it."""
-        plan_restore(self, RestoreWish(run_id, reference, mode, tiers, storage_tier, speed), confirmed, again)
-        return confirm_restore(self, run_id)
+        wish = RestoreWish(run_id, reference, mode, tiers, storage_tier, speed)
+        return start_restore(self, wish, confirmed, again)
 
     def restore_plan(self, run_id: str) -> RestorePlan:
         """The plan of a restore under way."""

@@ -48,6 +48,31 @@ def plan_restore(
     return manager.plan_of(run)
 
 
+def start_restore(
+    manager: BackupManager,
+    wish: RestoreWish,
+    confirmed: Identities = NOTHING_SEEN,
+    again: Callable[[StrataError], bool] = lambda _: False,
+) -> RestorePlan:
+    """Plan a restore that nobody need confirm, and begin it under the lease; or, where it must thaw, without one."""
+    if (known := manager.known(wish.run_id, RunKind.RESTORE)) is not None:
+        if known.state is RunState.PLANNED:
+            raise RunFailed(f"the plan of {wish.run_id} waits to be confirmed", hint="Confirm it, or use another id.")
+        return manager.plan_of(known)
+    fence = None
+    try:
+        plan = _looked_at(manager, wish, confirmed)
+        fence = None if plan.thaw else manager.lease.acquire(wish.run_id, who())
+    except StrataError as error:
+        if not again(error):
+            manager.refuse(wish.run_id, RunKind.RESTORE, fence, error)
+        raise
+    run = manager.begin(wish.run_id, RunKind.RESTORE, plan.model_dump_json(), fence)
+    if plan.thaw:
+        manager.ledger.wait(wish.run_id, 0, _THAW)
+    return manager.plan_of(run)
+
+
 def confirm_restore(manager: BackupManager, run_id: str) -> RestorePlan:
     """Begin a restore whose plan was confirmed: take the lease, so that nothing is backed up half restored.
 
@@ -76,7 +101,7 @@ def confirm_restore(manager: BackupManager, run_id: str) -> RestorePlan:
     if fence is not None and begun is not None and begun.fence != fence:  # another delivery was quicker
         manager.lease.release(fence)
     if plan.thaw:
-        manager.ledger.wait(run_id, 0, "a thaw that has not begun")
+        manager.ledger.wait(run_id, 0, _THAW)
     return plan
 
 
@@ -108,4 +133,5 @@ def _looked_at(manager: BackupManager, wish: RestoreWish, confirmed: Identities)
     return plan.model_copy(update={"confirmed": seen, "manifest": manifest})
 
 
+_THAW: Final = "a thaw that has not begun"
 _LATE: Final = (f"nobody confirmed its plan within {CONFIRM_SECONDS / 60:.0f} minutes, so nothing was restored",)

@@ -187,16 +187,20 @@ def test_a_plan_does_nothing_until_it_is_confirmed(pipeline: Pipeline) -> None:
     assert pipeline.wiring.lease.holder() is None
 
 
-def test_a_restore_of_another_store_is_refused(pipeline: Pipeline) -> None:
-    """A sender who saw another store under the name of the workers' is told so, and nothing is planned."""
+def test_a_store_is_known_by_its_id(pipeline: Pipeline) -> None:
+    """Another store under the URL of the workers' is refused; the same one by another way to it is not."""
     pipeline.bot.hot.set("position:1", "x")
     backup = pipeline.backed_up().backup_id
-    other = Identity(part=StorageTier.LOCAL, address="file:///somewhere/else")
-    run_id = new_run_id("restore", pipeline.wiring.clock.now())
-    enqueue_restore(pipeline.app, backup, run_id, "exact", confirmed=Identities(parts=(other,)))
-    run = pipeline.wait(run_id, 30)
-    assert (run.state, run.code) == (RunState.REFUSED, "identity-mismatch")
-    assert "the LOCAL store of this worker is another" in run.reason
+    store = seen(pipeline).of(StorageTier.LOCAL)
+    assert store
+    assert store.server
+    other = store.model_copy(update={"server": {"store id": ("0" * 32,)}})
+    mounted = store.model_copy(update={"address": "file:///mounted/elsewhere"})
+    for confirmed, state, code in ((other, RunState.REFUSED, "identity-mismatch"), (mounted, RunState.DONE, "")):
+        run_id = new_run_id("restore", pipeline.wiring.clock.now())
+        enqueue_restore(pipeline.app, backup, run_id, "exact", confirmed=Identities(parts=(confirmed,)))
+        run = pipeline.wait(run_id, 60)
+        assert (run.state, run.code) == (state, code), run.reason
 
 
 def test_a_dry_run_shows_the_workers_plan_and_withdraws_it(pipeline: Pipeline) -> None:
