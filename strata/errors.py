@@ -21,7 +21,7 @@ StrataError
 │   └── ObjectFrozen        an object must be thawed before it can be read
 ├── IntegrityError      stored bytes are not what was written               exit 8
 ├── RunFailed           a backup or restore ended as FAILED                 exit 9
-├── IdentityMismatch    this worker would work on another server              exit 14
+├── IdentityMismatch    this worker would work on another server              exit 16
 ├── StageBusy           another worker holds this stage (ask again)
 ├── BrokerUnavailable   the broker or the ledger does not answer            exit 10
 └── Refused             the person said no, or nobody could be asked        exit 11
@@ -184,7 +184,7 @@ class IdentityMismatch(StrataError):
     """A worker's tier, store, keyring or ledger is another than the one confirmed; nothing was done with it."""
 
     code = "identity-mismatch"
-    exit_code = 14
+    exit_code = 16
 
 
 class StageBusy(StrataError):
