@@ -70,7 +70,7 @@ def test_a_backup_through_a_tunnel_goes_ahead(pipeline: Pipeline) -> None:
             hot_url=hot.replace(f":{urlsplit(hot).port}/", f":{one}/"),
             warm_url=warm.replace(f":{urlsplit(warm).port}/", f":{other}/"),
         )
-    assert said.returncode == 0, said.stderr
+    assert said.returncode in {0, 14}, said.stderr  # made, though nearly all is empty
 
 
 @pytest.mark.parametrize("start", [enqueue_backup, enqueue_prune, enqueue_copy])
@@ -134,7 +134,7 @@ def test_broker_or_ledger_in_a_database_of_hot_is_refused(pipeline: Pipeline, na
         assert said.returncode == 2, said.stderr
         assert f"holds the {'broker' if name == 'broker_url' else 'ledger'}" in said.stderr
         beside = pipeline.strata("backup", "full", "--local", **{name: url.removesuffix("/0") + "/9"})
-        assert beside.returncode == 0, beside.stderr
+        assert beside.returncode in {0, 14}, beside.stderr  # made, though nearly all is empty
 
 
 def test_a_restore_shows_the_targets_of_the_workers_and_refuses_others(
