@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import redis
 
+from strata.cli.doubts import IN_DOUBT
 from strata.settings import Settings
 from strata.wiring import Wiring
 from tests.cli.conftest import Command
@@ -41,7 +42,8 @@ def test_backup_and_restore_through_the_workers(strata: Command, settings: Setti
         connection.execute("INSERT INTO state_warm (key, data) SELECT 'k' || n, '{}' FROM generate_series(1, 100) AS n")
 
     made = strata("backup", "full", "--json", "--timeout", "60")
-    assert made.code == 0, made.err
+    assert made.code == IN_DOUBT, made.err  # COLD is empty
+    assert [doubt["tier"] for doubt in made.document["doubts"]] == ["cold"]
     assert made.document["records"] == 300
     assert "collect hot: 200 records" in made.err
     hot.flushdb()

@@ -197,7 +197,7 @@ def test_a_lost_layer_of_an_old_backup_does_not_stop_new_ones(pipeline: Pipeline
 def test_backups_go_around_a_lost_layer_that_lends_chunks(pipeline: Pipeline) -> None:
     """A layer is lost from which the parent's layers borrow: the next backups store the values anew."""
     value = random.Random(3).randbytes(3 * MIB)
-    pipeline.bot.hot.set("large", value)
+    pipeline.bot.hot.mset({"large": value, "small": b"1", "other": b"2"})
     lender = pipeline.made()
     pipeline.bot.hot.delete("large")
     pipeline.bot.s3.put_object(Bucket=pipeline.bot.bucket, Key=f"{pipeline.bot.prefix}large", Body=value)
