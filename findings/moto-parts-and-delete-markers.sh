@@ -12,28 +12,11 @@
 . "$(dirname "$0")/lab/lab.bash"
 packages 'moto[server]==5.2.5' boto3==1.44.8
 claims <<'END'
-import logging
-
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
-
 from lab import same
+from lab_moto import S3
 
-logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-s3 = boto3.client(
-    "s3",
-    endpoint_url=f"http://{host}:{port}",
-    region_name="us-east-1",
-    aws_access_key_id="access",
-    aws_secret_access_key="secret",
-    config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
-)
-s3.create_bucket(Bucket="backups")
+s3 = S3().client
 s3.put_bucket_versioning(Bucket="backups", VersioningConfiguration={"Status": "Enabled"})
 
 
@@ -80,5 +63,4 @@ same("GET of the marker", status(s3.get_object, Key="two", VersionId=marker["Ver
 gone = s3.delete_object(Bucket="backups", Key="two", VersionId=marker["VersionId"])
 same("DELETE of the marker says what it was", "DeleteMarker" in gone, False)
 same("and the object is back", status(s3.head_object, Key="two"), 200)
-server.stop()
 END
