@@ -18,6 +18,7 @@ from strata.clock import Clock
 from strata.engine.doctor import Finding, Verdict
 from strata.errors import ObjectExists, ObjectLocked, StorageError, StoreUnavailable, StrataError
 from strata.storage.attributes import is_immutable
+from strata.storage.beneath import file
 from strata.storage.port import LockingStore, LockMode, ObjectStore
 
 FOLDER: Final = "doctor"
@@ -140,7 +141,7 @@ class StoreTrial:
         try:
             store.delete(name)
         except ObjectLocked:
-            kept = not self.folder or is_immutable(self.folder / name)
+            kept = not self.folder or _is_immutable(self.folder, name)
         else:
             return Finding("lock", Verdict.FAILED, "a locked object was removed", "Do not rely on locks there.")
         left = (until - self.clock.now()).total_seconds() if until else 0.0
@@ -176,3 +177,8 @@ class StoreTrial:
                 "The bucket locks every object by itself; see docs/how-to/storage-tiers.md.",
             )
         return Finding("delete", Verdict.FAILED, f"objects below {base} could not be removed", "Remove them by hand.")
+
+
+def _is_immutable(folder: Path, name: str) -> bool:
+    with file(folder, name) as descriptor:
+        return is_immutable(descriptor)

@@ -16,6 +16,7 @@ from typing import Final
 from strata.clock import Clock
 from strata.errors import ObjectLocked, StorageError
 from strata.storage.attributes import read_text, set_immutable, write_text
+from strata.storage.beneath import file
 from strata.storage.filesystem import Durability, FilesystemStore
 from strata.storage.port import Buffer, LockMode, ObjectWriter
 from strata.storage.share import Share
@@ -31,18 +32,18 @@ class AppendOnlyStore(FilesystemStore):
         self._clock = clock
 
     def begin(self, name: str) -> ObjectWriter:
-        path = self._path(name)
-        return _FreezingWriter(super().begin(name), lambda: self._freeze(name, path))
+        return _FreezingWriter(super().begin(name), lambda: self._freeze(name))
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
+        self.check_name(name)
         try:
-            until = _locked_until(path)
-            if until and until > self._clock.now():
-                raise ObjectLocked(
-                    f"{self.url} keeps {name} until {until:%Y-%m-%d %H:%M:%S} UTC", hint="Its lock ends then."
-                )
-            set_immutable(path, False)
+            with file(self._root, name) as descriptor:
+                until = _locked_until(descriptor, name)
+                if until and until > self._clock.now():
+                    raise ObjectLocked(
+                        f"{self.url} keeps {name} until {until:%Y-%m-%d %H:%M:%S} UTC", hint="Its lock ends then."
+                    )
+                set_immutable(descriptor, False)
         except FileNotFoundError:
             return
         except NotADirectoryError:
@@ -57,27 +58,31 @@ class AppendOnlyStore(FilesystemStore):
         super().clear(folder)
 
     def lock(self, name: str, until: datetime, mode: LockMode) -> None:  # noqa: ARG002 - one kind of lock only
-        path = self._path(name)
+        self.check_name(name)
         try:
-            before = _locked_until(path)
-            if before is None or before < until:
-                set_immutable(path, False)  # an immutable file takes no attributes either
-                write_text(path, _LOCKED_UNTIL, until.isoformat())
-            set_immutable(path, True)
+            with file(self._root, name) as descriptor:
+                before = _locked_until(descriptor, name)
+                if before is None or before < until:
+                    set_immutable(descriptor, False)  # an immutable file takes no attributes either
+                    write_text(descriptor, _LOCKED_UNTIL, until.isoformat())
+                set_immutable(descriptor, True)
         except FileNotFoundError:
             self.size(name)  # raises ObjectNotFound
         except OSError as error:
             raise self.failure("lock", name, error) from None
 
     def locked_until(self, name: str) -> datetime | None:
+        self.check_name(name)
         try:
-            return _locked_until(self._path(name))
+            with file(self._root, name) as descriptor:
+                return _locked_until(descriptor, name)
         except OSError as error:
             raise self.failure("read", name, error) from None
 
-    def _freeze(self, name: str, path: Path) -> None:
+    def _freeze(self, name: str) -> None:
         try:
-            set_immutable(path, True)
+            with file(self._root, name) as descriptor:
+                set_immutable(descriptor, True)
         except OSError as error:
             raise self.failure("make immutable", name, error) from None
 
@@ -99,12 +104,12 @@ class _FreezingWriter:
         self._writer.abort()
 
 
-def _locked_until(path: Path) -> datetime | None:
-    text = read_text(path, _LOCKED_UNTIL)
+def _locked_until(descriptor: int, name: str) -> datetime | None:
+    text = read_text(descriptor, _LOCKED_UNTIL)
     try:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
         raise StorageError(
-            f"the lock of {path.name} cannot be read: {text!r}",
+            f"the lock of {name} cannot be read: {text!r}",
             hint=f"Its extended attribute {_LOCKED_UNTIL} is damaged; nothing removes it before that is mended.",
         ) from None

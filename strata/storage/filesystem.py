@@ -1,5 +1,7 @@
 """A store in a folder: LOCAL disk, a NETWORK share, or the spool.
 
+No link below the folder is followed (strata/storage/beneath.py): one is listed, as no regular object, and refused.
+
 Crash safety: an object is written to a temporary file beside its place, synced, then linked under its name (link(2)
 fails where the name is taken, so nothing is ever overwritten), and the folder is synced. A crash leaves at most a
 temporary file, which no listing shows.
@@ -12,10 +14,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -23,10 +27,14 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from strata.errors import ObjectExists, ObjectNotFound, SettingError, StorageError, StoreFull, StoreUnavailable
+from strata.storage.beneath import FileNotRegular, file, open_folder, remove, status, walk
+from strata.storage.beneath import folder as opened
 from strata.storage.port import Buffer, ObjectInfo, ObjectWriter, checked_name
 from strata.storage.share import MARKER, Share
 
 _TEMPORARY: Final = ".tmp-"
+_LEFT: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
+"""The name of a file that a writer of ours left."""
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _AWAY: Final = {
     errno.EIO,
@@ -69,60 +77,60 @@ class FilesystemStore:
             writer.abort()
 
     def begin(self, name: str) -> ObjectWriter:
-        path = self._path(name)
+        self.check_name(name)
+        within, _, last = name.rpartition("/")
         try:
-            self._make_folder(path.parent)
-            return FileWriter(self, name, path)
+            self._make_root()
+            return FileWriter(self, name, open_folder(self._root, within, self._make_folder), last)
         except OSError as error:
             raise self.failure("write", name, error) from None
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        self.check_name(name)
         try:
-            with open(self._path(name), "rb", buffering=0) as file:
+            with file(self._root, name) as descriptor:
                 if offset:
-                    file.seek(offset)
-                wanted = os.fstat(file.fileno()).st_size - offset if length is None else length
-                return _read_fully(file.fileno(), max(wanted, 0))
+                    os.lseek(descriptor, offset, os.SEEK_SET)
+                wanted = os.fstat(descriptor).st_size - offset if length is None else length
+                return _read_fully(descriptor, max(wanted, 0))
         except OSError as error:
             raise self.failure("read", name, error) from None
 
     def size(self, name: str) -> int:
+        self.check_name(name)
         try:
-            return self._path(name).stat().st_size
+            return status(self._root, name).st_size
         except OSError as error:
             raise self.failure("read", name, error) from None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         self.require_share()
-        start = self._root / prefix.rpartition("/")[0]
         try:
-            for folder, _, files in os.walk(start, onerror=_raise_unless_missing):
-                within = Path(folder).relative_to(self._root).as_posix()  # a Path for each file is slow
-                below = "" if within == "." else f"{within}/"
-                for file in files:
-                    name = below + file
-                    if file.startswith(_TEMPORARY) or (name == MARKER and self._share):
-                        continue
-                    if name.startswith(prefix) and (status := _stat(f"{folder}/{file}")):
-                        yield ObjectInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+            for entry in walk(self._root, prefix.rpartition("/")[0]):
+                last = entry.name.rpartition("/")[2]
+                if last.startswith(_TEMPORARY) or (entry.name == MARKER and self._share):
+                    continue
+                if entry.name.startswith(prefix):
+                    modified = datetime.fromtimestamp(entry.modified, UTC)
+                    yield ObjectInfo(entry.name, entry.size, modified, entry.regular)
         except OSError as error:
             raise self.failure("list", prefix or "its objects", error) from None
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
+        self.check_name(name)
         try:
-            path.unlink(missing_ok=True)
-            for folder in path.parents:
-                if folder == self._root:
-                    break
-                folder.rmdir()
+            remove(self._root, name)
         except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
-                raise self.failure("delete", name, error) from None
+            raise self.failure("delete", name, error) from None
 
     def clear(self, folder: str) -> None:
+        self.check_name(folder)
+        within, _, last = folder.rpartition("/")
         try:
-            shutil.rmtree(self._path(folder), onerror=_raise_unless_gone)
+            with opened(self._root, folder), opened(self._root, within) as parent:
+                shutil.rmtree(last, onerror=_raise_unless_gone, dir_fd=parent)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise self.failure("delete", folder, error) from None
 
@@ -131,9 +139,11 @@ class FilesystemStore:
         self.require_share()
         before, count = time.time() - older_than.total_seconds(), 0
         try:
-            for path in self._root.glob(f"**/{_TEMPORARY}*"):
-                if (status := _stat(str(path))) and status.st_mtime < before:
-                    path.unlink(missing_ok=True)
+            for entry in walk(self._root, ""):
+                within, _, last = entry.name.rpartition("/")
+                if entry.regular and _LEFT.fullmatch(last) and entry.modified < before:
+                    with opened(self._root, within) as parent, suppress(FileNotFoundError):
+                        os.unlink(last, dir_fd=parent)
                     count += 1
         except OSError as error:
             raise self.failure("delete", "unfinished objects", error) from None
@@ -144,14 +154,15 @@ class FilesystemStore:
         if self._share:
             self._share.require()
 
-    def _path(self, name: str) -> Path:
+    def check_name(self, name: str) -> None:
+        """StorageError where it is no object's; StoreNotMounted where the share is not there."""
         if checked_name(name) == MARKER and self._share:
             raise StorageError(f"{MARKER} marks the share of {self.url}, and is no object")
         self.require_share()
-        return self._root / name
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_root(self) -> None:
         missing = []
+        folder = self._root
         while not folder.exists():
             missing.append(folder)
             folder = folder.parent
@@ -159,6 +170,12 @@ class FilesystemStore:
             new.mkdir(mode=0o700, exist_ok=True)
             if self.durability is Durability.SYNCED:
                 _sync_folder(new.parent)
+
+    def _make_folder(self, parent: int, name: str) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        if self.durability is Durability.SYNCED:
+            _sync_folder(".", parent)
 
     def failure(self, verb: str, name: str, error: OSError) -> StorageError:
         """The StorageError that an OSError on this store means."""
@@ -170,16 +187,35 @@ class FilesystemStore:
             return StoreFull(sentence, hint="Free room there, then start again; nothing half-written is left.")
         if error.errno in _AWAY:
             return StoreUnavailable(sentence, hint="Check the disk or the mount.")
+        if isinstance(error, FileNotRegular) and error.errno != errno.ELOOP:
+            return StorageError(
+                f"{self.url} does not {verb} {name}: it is a folder, a pipe, a socket or a device, and not a file",
+                hint="It is not one of Strata's; look who put it there.",
+            )
+        if error.errno == errno.ELOOP:
+            return StorageError(
+                f"{self.url} does not {verb} {name}: it is a symbolic link or lies behind one, and no link below a "
+                "store's folder is followed",
+                hint="Put the files themselves there; the store's own folder may be reached by a link.",
+            )
         return StorageError(sentence, hint="Check that the folder exists and may be written by this user.")
 
 
 class FileWriter:
-    """Implements ObjectWriter: a temporary file beside its place, linked under its name at the end."""
+    """Implements ObjectWriter: a temporary file beside its place, linked under its name at the end.
 
-    def __init__(self, store: FilesystemStore, name: str, path: Path) -> None:
-        self._store, self._name, self._path = store, name, path
-        self._temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
-        self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    It takes the descriptor of the folder, and closes it.
+    """
+
+    def __init__(self, store: FilesystemStore, name: str, folder: int, last: str) -> None:
+        self._store, self._name, self._folder, self._last = store, name, folder, last
+        self._temporary = f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(self._temporary, flags, 0o600, dir_fd=folder)
+        except BaseException:
+            os.close(folder)
+            raise
 
     def write(self, part: Buffer) -> None:
         view = memoryview(part).cast("B")
@@ -195,10 +231,11 @@ class FileWriter:
             if synced:
                 os.fsync(self._descriptor)
             self._store.require_share()
-            os.link(self._temporary, self._path)
-            self.abort()
+            here = self._folder
+            os.link(self._temporary, self._last, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+            self._discard()
             if synced:
-                _sync_folder(self._path.parent)
+                os.fsync(here)
         except FileExistsError:
             raise ObjectExists(f"{self._store.url} already holds {self._name}") from None
         except OSError as error:
@@ -207,10 +244,21 @@ class FileWriter:
             self.abort()
 
     def abort(self) -> None:
+        try:
+            self._discard()
+        finally:
+            if self._folder >= 0:
+                folder, self._folder = self._folder, -1
+                os.close(folder)
+
+    def _discard(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-            _discard(self._temporary)
+            try:
+                os.close(descriptor)
+            finally:
+                with suppress(OSError):  # the failure that brought us here is the one to report
+                    os.unlink(self._temporary, dir_fd=self._folder)
 
 
 def folder_of(url: str, setting: str) -> Path:
@@ -233,33 +281,14 @@ def _read_fully(descriptor: int, wanted: int) -> bytes:
     return b"".join(parts)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_folder(folder: Path | str, within: int | None = None) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=within)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _discard(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return  # the failure that brought us here is the one to report
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except FileNotFoundError:
-        return None
-
-
 def _raise_unless_gone(_verb: object, _path: str, failed: tuple[type[BaseException], BaseException, object]) -> None:
     if not isinstance(failed[1], FileNotFoundError):  # somebody else removed it: all the better
         raise failed[1]
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
-        raise error

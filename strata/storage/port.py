@@ -29,6 +29,8 @@ class ObjectInfo:
     name: str
     size: int
     modified: datetime
+    regular: bool = True
+    """False for what no store of ours holds: a link, a pipe, a device. Its content is never read."""
 
 
 class ObjectWriter(Protocol):

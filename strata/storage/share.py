@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from strata.errors import ObjectExists, StorageError, StoreNotMounted, StoreUnavailable
+from strata.storage.beneath import FileNotRegular, file
 
 MARKER: Final = "strata-store.json"
+_LARGEST: Final = 65_536
 _NEXT: Final = "Mount it; a share that is used for the first time is set up by `strata stores init network`."
 
 
@@ -29,7 +31,7 @@ class Share:
     def require(self) -> str:
         """The store id on the share; StoreNotMounted where there is none, or another than before."""
         try:
-            status = os.stat(self._root / MARKER)
+            status = os.stat(self._root / MARKER, follow_symlinks=False)
             if (status.st_dev, status.st_ino) != self._seen:
                 self._look((status.st_dev, status.st_ino))
         except (FileNotFoundError, NotADirectoryError):
@@ -50,7 +52,7 @@ class Share:
         store_id = secrets.token_hex(16)
         document = {"kind": "strata store", "store_id": store_id, "set_up_at": now.isoformat(timespec="seconds")}
         try:
-            if (self._root / MARKER).exists():
+            if os.path.lexists(self._root / MARKER):
                 raise ObjectExists(
                     f"{self._root.as_uri()} is set up already",
                     hint="Nothing is to be done; `strata stores list` shows it.",
@@ -75,8 +77,9 @@ class Share:
 
     def _look(self, place: tuple[int, int]) -> None:
         try:
-            store_id = str(json.loads((self._root / MARKER).read_bytes())["store_id"])
-        except (ValueError, KeyError, TypeError):
+            with file(self._root, MARKER) as descriptor:
+                store_id = str(json.loads(os.read(descriptor, _LARGEST))["store_id"])
+        except (ValueError, KeyError, TypeError, FileNotRegular):
             raise StoreNotMounted(
                 f"the {MARKER} of {self._root.as_uri()} is damaged",
                 hint="Remove it, and set the share up again: `strata stores init network`.",
