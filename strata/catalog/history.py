@@ -6,6 +6,7 @@ manifest's details are.
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -22,6 +23,7 @@ from strata.model.run import RunKind, RunState
 HISTORY: Final = "history/"
 
 _FORM: Final = SignedForm("run")
+_NAME: Final = re.compile(r"history/[A-Za-z0-9-]{1,48}\.json")
 
 
 class FailedRun(Document):
@@ -74,3 +76,8 @@ class RunBook:
             return run
         self.ignored.append(Unreadable(name, f"the run {name} is that of {run.run_id}"))
         return None
+
+
+def is_failed_run(name: str) -> bool:
+    """Whether a name is one that a failed run is written down under."""
+    return _NAME.fullmatch(name) is not None

@@ -31,6 +31,9 @@ class Listed(Protocol):
     @property
     def modified(self) -> datetime: ...
 
+    @property
+    def regular(self) -> bool: ...
+
 
 class CatalogueStore(Protocol):
     """The verbs of a store that its catalogue needs."""
@@ -65,14 +68,16 @@ class Shelf:
 
 def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: CatalogueCache | None) -> Shelf:
     """Everything of one store; a StorageError where it does not answer."""
-    manifests = {name: stamp for name, stamp in _listing(store, MANIFESTS).items() if is_manifest(name)}
-    notes = {name: stamp for name, stamp in _listing(store, NOTES).items() if parse_name(name)}
+    manifests = {info.name: _stamp(info) for info in store.list(MANIFESTS) if is_manifest(info.name)}
+    listed = list(store.list(NOTES))
+    notes = {info.name: _stamp(info) for info in listed if parse_name(info.name)}
     known = cache.load(store.url) if cache else Kept({}, {}, {})
     shelf = Shelf(tier, store, "", layers=dict(known.layers))
     try:
         shelf.store_id = store_id(store, signer)
     except (IntegrityError, KeyringError) as error:
         shelf.ignored.append(unreadable(STORE_DOCUMENT, error, store=tier))
+    shelf.bad += [_behind(info.name, shelf) for info in listed if not info.regular and info.name not in notes]
     reader = _Reader(shelf, signer)
     rows = _still(known.rows, manifests)
     told = _still(known.notes, notes)
@@ -152,8 +157,14 @@ class _Reader:
         return self._shared.setdefault(layer_id, layer_id)
 
 
-def _listing(store: CatalogueStore, prefix: str) -> dict[str, Stamp]:
-    return {info.name: Stamp(info.size, _microseconds(info.modified)) for info in store.list(prefix)}
+def _stamp(info: Listed) -> Stamp:
+    return Stamp(info.size, _microseconds(info.modified))
+
+
+def _behind(name: str, shelf: Shelf) -> Unreadable:
+    """What may lie behind a link among the notes is not known: a pin, for one."""
+    reason = f"{shelf.store.url} does not read {name}: it is a link or no file, and none is followed"
+    return Unreadable(name, reason, store=shelf.tier)
 
 
 def _still(known: dict[str, Entered], listed: dict[str, Stamp]) -> dict[str, Entered]:

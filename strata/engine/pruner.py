@@ -140,16 +140,21 @@ class Pruner:
 
 def _state_of(depot: Depot, shelf: Shelf) -> StoreState:
     """What lies in a store besides the backups of the catalogue."""
+    try:
+        layers = listed_layers(info for prefix in ("layers/", "chunks/") for info in depot.store.list(prefix))
+        hidden = []
+    except StorageError:  # a store that is not well keeps no other from being pruned
+        layers, hidden = {}, ["layers/ or chunks/"]
     unread = [*shelf.bad, *(one for one in shelf.ignored if one.keyless or _may_keep(one.name))]
     return StoreState(
         storage_tier=depot.tier,
-        layers=listed_layers(info for prefix in ("layers/", "chunks/") for info in depot.store.list(prefix)),
+        layers=layers,
         intents=[
             Intent(note.subject, tuple(note.body.get("layers", ())), note.at)
             for note in shelf.notes
             if note.kind is NoteKind.COPYING
         ],
-        unreadable=[one.name for one in unread if one.name.startswith((MANIFESTS, NOTES))],
+        unreadable=[*hidden, *(one.name for one in unread if one.name.startswith((MANIFESTS, NOTES)))],
     )
 
 

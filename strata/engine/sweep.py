@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
-from strata.catalog.history import HISTORY
+from strata.catalog.history import HISTORY, is_failed_run
 from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
 from strata.catalog.restore_notes import SUBJECT
@@ -106,7 +106,7 @@ class Sweep:
         except ObjectLocked:
             self._locked += 1
             return False
-        self._remove_all(list(self._depot.store.list(f"{NOTES}{backup_id}/")))
+        self._remove_notes(backup_id)
         return True
 
     def _remove_layer(self, layer_id: str, stayed: set[str]) -> bool:
@@ -118,8 +118,11 @@ class Sweep:
         self._bytes += sum(info.size for info in gone)
         self._attempt.report(Progress(objects=self._objects, bytes=self._bytes, total=self._plan.objects))
         if whole:
-            self._remove_all(list(self._depot.store.list(f"{NOTES}{layer_id}/")))
+            self._remove_notes(layer_id)
         return whole
+
+    def _remove_notes(self, subject: str) -> None:
+        self._remove_all([info for info in self._depot.store.list(f"{NOTES}{subject}/") if parse_name(info.name)])
 
     def _remove_left_notes(self) -> None:
         """Notes of backups and layers that are gone, which a sweep that was cut short left; old failures of runs.
@@ -143,7 +146,8 @@ class Sweep:
             )
             if not under_copy and not self._kept(subject, kinds):
                 self._remove_all([info for _, info in noted[subject]])
-        self._remove_all([info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS])
+        old = (info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS)
+        self._remove_all([info for info in old if is_failed_run(info.name)])
 
     def _kept(self, subject: str, kinds: set[NoteKind]) -> bool:
         """Whether people keep it: by the names of notes, but only a signed one lets go of it."""
@@ -152,7 +156,8 @@ class Sweep:
         return any(let_go not in signed for let_go in kept)
 
     def _remove_all(self, found: Sequence[ObjectInfo]) -> tuple[list[ObjectInfo], bool]:
-        """The objects that are gone, and whether that is all of them."""
+        """The objects that are gone, and whether that is all of them; a link or a pipe is not ours, and stays."""
+        found = [info for info in found if info.regular]
         gone: list[ObjectInfo] = []
 
         def remove(info: ObjectInfo) -> None:

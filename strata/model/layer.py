@@ -118,10 +118,13 @@ def layer_document_name(layer_id: str) -> str:
     return f"layers/{layer_id}/layer.json"
 
 
-_OF_LAYER: Final = re.compile(r"layers/([^/]+)/[^/]+|chunks/([^/]+)-[0-9]{6}\.pack")
+_ID: Final = r"([A-Za-z0-9-]{1,48}-(?:hot|warm|cold))"
+_OF_LAYER: Final = re.compile(
+    rf"layers/{_ID}/(?:layer\.json|[0-9]{{6,}}\.(?:seg|idx|cdx))|chunks/{_ID}-[0-9]{{6,}}\.pack", re.ASCII
+)
 
 
 def layer_of_object(name: str) -> str | None:
-    """The layer that an object's name says it belongs to; None where it is no layer's."""
+    """The layer that an object's name says it belongs to; None where it is not a name that we give."""
     found = _OF_LAYER.fullmatch(name)
     return (found[1] or found[2]) if found else None

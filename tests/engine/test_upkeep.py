@@ -189,7 +189,7 @@ def test_what_dead_writers_left_in_a_store_goes_when_it_is_old(bench: Workbench,
     """A file half written stays for a day, for its writer may live; whole objects stay for good."""
     bench.backup()
     before = bench.stored()
-    old, young = (bench.folder / "store" / "layers" / name for name in (".tmp-old", ".tmp-young"))
+    old, young = (bench.folder / "store" / "layers" / name for name in (f".tmp-{16 * '0'}", f".tmp-{16 * '1'}"))
     for path in (old, young):
         path.write_bytes(b"half")
     day_ago = (datetime.now(UTC) - timedelta(days=2)).timestamp()
