@@ -6,12 +6,15 @@ So a listing answers at once: the engine takes 0.3 s to import.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
+from typing import Final
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
+from strata.catalog.memory import NoMemory, StoreMemory
 from strata.clock import Clock, SystemClock
-from strata.errors import SettingError
+from strata.errors import BrokerUnavailable, SettingError
 from strata.model.coverage import SourceKind
 from strata.model.tier import StorageTier, Tier
 from strata.planning.policy import Promises
@@ -23,6 +26,8 @@ from strata.settings import Settings
 from strata.storage.port import Locking, ObjectStore
 from strata.storage.s3 import S3Store
 from strata.transport import TransportService
+
+_WITNESS_SECONDS: Final = 0.5
 
 
 class StoreWiring:
@@ -99,7 +104,27 @@ class StoreWiring:
     @cached_property
     def catalogue(self) -> Catalogue:
         """The backups of all stores, by way of the cache: for showing."""
-        return Catalogue(self.stores, self.keyring, self.catalogue_cache)
+        return Catalogue(self.stores, self.keyring, self.catalogue_cache, (self.witness,), self.known_installation)
+
+    @cached_property
+    def witness(self) -> StoreMemory:
+        """What the ledger remembers of the stores, asked for no longer than a listing can wait."""
+        if self.settings.result_url is None:
+            return NoMemory()
+        import redis
+
+        from strata.catalog.redis_memory import RedisMemory
+
+        url, seconds = self.settings.result_url.get_secret_value(), _WITNESS_SECONDS
+        return RedisMemory(
+            redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None)
+        )
+
+    def known_installation(self) -> str | None:
+        """The installation that settings or ledger name, if they do."""
+        with suppress(BrokerUnavailable):
+            return self.settings.installation or self.witness.installation()
+        return None
 
     @cached_property
     def catalogue_cache(self) -> CatalogueCache:

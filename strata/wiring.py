@@ -235,20 +235,21 @@ class Wiring(StoreWiring):
     @cached_property
     def prunes(self) -> PruneRuns:
         """Prunes through the workers."""
-        return PruneRuns(self.manager, self._pruner, timekeeper=self.ledger)
+        return PruneRuns(self.manager, self._pruner(self.manager.owner), timekeeper=self.ledger)
 
     @cached_property
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
         shared = self.ledger if self.ledger_answers else None
-        return PruneRuns(self.local_manager, self._pruner, [shared] if shared else [], shared)
+        pruner = self._pruner(self.local_manager.owner)
+        return PruneRuns(self.local_manager, pruner, [shared] if shared else [], shared)
 
-    @cached_property
-    def _pruner(self) -> Pruner:
-        """It reads the catalogue from the stores alone, whatever is kept of it here."""
+    def _pruner(self, owner: Owner) -> Pruner:
+        """It reads the catalogue from the stores; what is kept of it here only tells what disappeared."""
         grace = timedelta(hours=self.settings.prune_grace_hours)
         rules = Rules(self.retention, self.strategy, PruneRules(grace))
-        return Pruner(self.depots, Catalogue(self.stores, self.keyring), rules, self.clock)
+        witnesses = (self.catalogue_cache, self.witness)
+        return Pruner(self.depots, Catalogue(self.stores, self.keyring, None, witnesses), rules, self.clock, owner)
 
     @cached_property
     def ledger_answers(self) -> bool:

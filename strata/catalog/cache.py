@@ -13,7 +13,7 @@ import json
 import marshal
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from strata.model.coverage import Coverage, SourceKind
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.tier import Tier
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 _DOMAIN: Final = b"strata cache v0\n"
 _SEAL_DOMAIN: Final = b"strata cache seal v0\n"
 _BUSY_SECONDS: Final = 1.0
@@ -47,7 +47,7 @@ CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes I
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
     created_at TEXT, recorded_at TEXT, parent TEXT, covers TEXT, records INTEGER, logical INTEGER, added INTEGER,
-    stacked INTEGER, store_id TEXT, layers BLOB, lenders INTEGER
+    stacked INTEGER, store_id TEXT, installation TEXT, layers BLOB, lenders INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE note (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT,
@@ -85,6 +85,7 @@ class CatalogueCache:
         if path is None or not path.exists():
             return Kept({}, {}, {})
         try:
+            _refuse_link(path)
             with _opened(path) as database:
                 database.execute("BEGIN")  # one moment for all that is read
                 return self._trusted(_read(self._sealed(database, url)))
@@ -96,6 +97,14 @@ class CatalogueCache:
                 _discard(path)
         return Kept({}, {}, {})
 
+    def recall(self, url: str) -> Mapping[str, int]:
+        """The backups that the store was seen to hold, with their generations."""
+        return {
+            one.value.backup_id: one.value.generation
+            for one in self.load(url).rows.values()
+            if isinstance(one.value, Row)
+        }
+
     def save(self, url: str, new: Kept, gone: Iterable[str]) -> None:
         """Add what was verified just now, and forget the names that are gone."""
         path = self._path(url)
@@ -103,6 +112,7 @@ class CatalogueCache:
             return
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_link(path)
             with _opened(path) as database, database:
                 database.execute("BEGIN IMMEDIATE")
                 if not database.execute("PRAGMA user_version").fetchone()[0]:
@@ -160,6 +170,12 @@ class CatalogueCache:
         return Kept(_without(kept.rows, lost), _without(kept.notes, lost), kept.layers)
 
 
+def generations(kept: Kept) -> dict[str, int]:
+    """The backups that are known of a store, with their generations."""
+    rows = (one.value for one in kept.rows.values())
+    return {row.backup_id: row.generation for row in rows if isinstance(row, Row)}
+
+
 def _without(entries: dict[str, Entered], key_ids: set[str]) -> dict[str, Entered]:
     return {name: one for name, one in entries.items() if one.key_id not in key_ids}
 
@@ -172,6 +188,12 @@ def _held(signer: Signer, key_id: str) -> bool:
     except Exception:  # noqa: BLE001 - the signature is none: only whether the key is there was asked
         return True
     return True
+
+
+def _refuse_link(path: Path) -> None:
+    """ValueError where a link, a pipe or a folder lies in the place of the file: it is not ours."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ValueError("it is no file")
 
 
 @contextmanager
@@ -202,12 +224,12 @@ def _read(tables: _Tables) -> Kept:
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
-        added, stacked, store_id, numbers, lenders,
+        added, stacked, store_id, installation, numbers, lenders,
     ) in manifest_rows:  # fmt: skip
         packed = array("I", numbers)
         row = Row(
             backup_id, types[kind], generation, moment(created), moment(recorded), parent, covered(covers), records,
-            logical, added, stacked, store_id, tuple([layers[number] for number in packed]),
+            logical, added, stacked, store_id, installation, tuple([layers[number] for number in packed]),
             lenders,
         )  # fmt: skip
         rows[name] = Entered(Stamp(size, modified), key_id, row)
@@ -232,7 +254,7 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
     )
     numbers = dict(database.execute("SELECT id, number FROM layer"))
     database.executemany(
-        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 18)})",  # noqa: S608 - question marks
+        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 19)})",  # noqa: S608 - question marks
         [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
     )
     database.executemany(
@@ -265,6 +287,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.added_bytes,
         row.stacked_bytes,
         row.store_id,
+        row.installation,
         array("I", [numbers[layer_id] for layer_id in row.layers]).tobytes(),
         row.lenders,
     )

@@ -7,8 +7,9 @@ passes for the latest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -16,19 +17,32 @@ from typing import Any, Final
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.history import FailedRun, RunBook
+from strata.catalog.identity import IdentityBook
 from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of, is_manifest
 from strata.catalog.notes import Note, NoteBook, NoteKind, told_id
+from strata.catalog.removals import RemovalBook, Witness, disappeared
 from strata.catalog.row import row_of
 from strata.catalog.shelf import CatalogueStore, Shelf, read_shelf
 from strata.catalog.signed import Signer
 from strata.catalog.unreadable import Unreadable, among, latest
 from strata.catalog.view import Statistics, View, view_of
-from strata.errors import BackupNotFound, SettingError, StorageError, StoreUnavailable, StrataError
+from strata.errors import (
+    BackupNotFound,
+    BrokerUnavailable,
+    IntegrityError,
+    KeyringError,
+    SettingError,
+    StorageError,
+    StoreUnavailable,
+    StrataError,
+)
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
 from strata.model.manifest import BackupMetadata, manifest_name
+from strata.model.store import StoreIdentity
 from strata.model.tier import StorageTier
 from strata.planning.goodness import Judgement
+from strata.planning.ownership import own_backups
 
 _OPPOSITES: Final = (
     {NoteKind.PINNED, NoteKind.UNPINNED},
@@ -63,10 +77,16 @@ class Catalogue:
     """
 
     def __init__(
-        self, stores: Mapping[StorageTier, CatalogueStore], signer: Signer, cache: CatalogueCache | None = None
+        self,
+        stores: Mapping[StorageTier, CatalogueStore],
+        signer: Signer,
+        cache: CatalogueCache | None = None,
+        witnesses: Sequence[Witness] = (),
+        installation: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.stores = {tier: stores[tier] for tier in StorageTier if tier in stores}
         self._signer, self._cache = signer, cache
+        self._witnesses, self.installation = witnesses, installation
         self.silent_stores: dict[StorageTier, str] = {}
         """Stores that did not answer when they were last asked, and why."""
 
@@ -74,7 +94,7 @@ class Catalogue:
         """What all stores say now."""
 
         def read(tier: StorageTier) -> Shelf:
-            return read_shelf(tier, self.stores[tier], self._signer, self._cache)
+            return read_shelf(tier, self.stores[tier], self._signer, self._cache, self._witnesses)
 
         shelves, self.silent_stores = self._asked(read)
         return view_of(list(shelves.values()), self.silent_stores)
@@ -117,11 +137,13 @@ class Catalogue:
             asked.refuse_silence("which backup is the latest cannot be told")
             known = {one.backup_id for one in view.entries}
             bad = [one for one in view.unreadable if _hides_a_backup(one, known)]
-            good = view.judgement.latest(backup_type)
+            _refuse_gone(view)
+            judgement = Judgement(own_backups(view.entries, asked.identities(), asked.installation()))
+            good = judgement.latest(backup_type)
             if view.entries and not good and not bad:
-                raise _none_is_whole(view.judgement, backup_type)
+                raise _none_is_whole(judgement, backup_type)
             chosen = latest(good, bad, asked.where)
-            return replace(asked.found(chosen.backup_id), passed=tuple(_passed(view.judgement, chosen, backup_type)))
+            return replace(asked.found(chosen.backup_id), passed=tuple(_passed(judgement, chosen, backup_type)))
         held = asked.held()
         self.silent_stores = asked.silent_stores
         ids = sorted(set().union(*held.values()))
@@ -135,7 +157,26 @@ class Catalogue:
             raise SettingError(
                 f"there is no {store.upper()} store here", hint=f"STRATA_{store.upper()}_URL says where it is."
             )
-        return Catalogue({store: self.stores[store]}, self._signer, self._cache)
+        return Catalogue({store: self.stores[store]}, self._signer, self._cache, self._witnesses, self.installation)
+
+    def identities(self) -> dict[StorageTier, StoreIdentity]:
+        """The stores that say whose they are, so that it can be trusted."""
+
+        def read(tier: StorageTier) -> StoreIdentity | None:
+            with suppress(IntegrityError, KeyringError):
+                return IdentityBook(self.stores[tier], self._signer).read()
+            return None
+
+        found, _ = self._asked(read)
+        return {tier: identity for tier, identity in found.items() if identity}
+
+    def gone(self, tier: StorageTier, listed: Collection[str], now: datetime) -> dict[str, int]:
+        """The backups that disappeared from a store, by what is listed there now, with their generations."""
+        store, known = self.stores[tier], dict[str, int]()
+        for witness in (*([self._cache] if self._cache else []), *self._witnesses):
+            with suppress(BrokerUnavailable):
+                known |= witness.recall(store.url)
+        return disappeared(known, listed, RemovalBook(store, self._signer), now)
 
     def found(self, backup_id: str, held: Mapping[StorageTier, set[str]] | None = None) -> Found:
         """The backup of a full id, with every store that holds it; those that hold it whole come first."""
@@ -286,6 +327,17 @@ def _passed(judgement: Judgement, chosen: CatalogueEntry, backup_type: BackupTyp
     if passed:
         more = f" ({len(passed) - 1} more are newer than the one taken)" if len(passed) > 1 else ""
         yield f"{passed[0].backup_id} is newer and is not taken because {judgement.not_latest(passed[0])}{more}"
+
+
+def _refuse_gone(view: View) -> None:
+    """IntegrityError where a backup disappeared that was later than all that are there."""
+    newest = view.entries[0].generation if view.entries else 0
+    if view.gone and view.gone[0].generation > newest:
+        raise IntegrityError(
+            f"the latest backup has disappeared: {view.gone[0].store.upper()} held {view.gone[0].backup_id}, and "
+            "nothing of ours removed it",
+            hint="Name an older one (`strata list`), or bring the store back to what it was.",
+        )
 
 
 def _hides_a_backup(one: Unreadable, known: set[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -16,6 +17,14 @@ class StoreMemory(Protocol):
         """Remember the id of this installation, once; the one that is remembered, if anything is."""
         ...
 
+    def remember(self, url: str, backup_id: str, generation: int) -> None:
+        """Remember that a store holds a backup; the newest few of each store are kept."""
+        ...
+
+    def recall(self, url: str) -> Mapping[str, int]:
+        """The backups that a store is remembered to hold, with their generations."""
+        ...
+
 
 class NoMemory:
     """Implements StoreMemory where there is no ledger: the stores alone say whose they are."""
@@ -25,3 +34,9 @@ class NoMemory:
 
     def name(self, installation: str) -> str | None:  # noqa: ARG002
         return None
+
+    def remember(self, url: str, backup_id: str, generation: int) -> None:
+        """Nothing is kept."""
+
+    def recall(self, url: str) -> Mapping[str, int]:  # noqa: ARG002
+        return {}

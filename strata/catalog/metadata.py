@@ -55,6 +55,8 @@ class BackupMetadataManager:
         self._signer = signer
         self._summaries: dict[str, BackupSummary] = {}
         self._refs: dict[str, LayerRef] = {}
+        self.listed: frozenset[str] = frozenset()
+        """The backups that the store listed when the context was last read."""
 
     def save(self, metadata: BackupMetadata) -> None:
         """Commit a backup: sign its manifest and put it, once. Nothing may fail after this."""
@@ -99,6 +101,7 @@ class BackupMetadataManager:
 
     def _known(self) -> list[BackupSummary]:
         names = self._names()
+        self.listed = frozenset(map(backup_id_of, names))
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:

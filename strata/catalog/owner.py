@@ -6,19 +6,22 @@ ledger, or else that of the stores that answer, where they agree. Reading needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from strata.catalog.identity import IdentityBook
 from strata.catalog.memory import NoMemory, StoreMemory
 from strata.catalog.metadata import MANIFESTS, is_manifest
 from strata.catalog.signed import Signer
-from strata.errors import StrataError
+from strata.errors import BrokerUnavailable, IntegrityError, StrataError
+from strata.model.copies import CatalogueEntry
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.plan import BackupPlan
-from strata.model.store import StoreIdentity, new_installation, new_store_id
+from strata.model.store import STORE_DOCUMENT, StoreIdentity, new_installation, new_store_id
 from strata.model.tier import StorageTier
 from strata.planning.ownership import agreed, refuse_foreign, refuse_nameless
 
@@ -34,6 +37,15 @@ class OwnedStore(Protocol):
     def get(self, name: str) -> bytes: ...
 
     def list(self, prefix: str) -> Any: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+class Adoption(NamedTuple):
+    """The identity that a store would get, and what is to be said of it now."""
+
+    identity: StoreIdentity
+    said: str
 
 
 class Owner:
@@ -89,6 +101,10 @@ class Owner:
             refuse_foreign(tier, self._stores[tier].url, found, told)
         return found
 
+    def claim_new(self, tier: StorageTier, now: datetime) -> StoreIdentity:
+        """The identity of a store that is written into now, whether it had one or not."""
+        return self.claim(tier, self.foresee(tier, now))
+
     def settle(self, plan: BackupPlan) -> BackupPlan:
         """The plan of a backup, once its store says whose it is."""
         foreseen = StoreIdentity(
@@ -108,6 +124,10 @@ class Owner:
         refuse_foreign(tier, self._stores[tier].url, found, installation)
         return found
 
+    def owning(self, tier: StorageTier) -> Callable[[], bool]:
+        """A question that can be asked later: whether the store is ours."""
+        return partial(self.owns, tier)
+
     def owns(self, tier: StorageTier) -> bool:
         """Whether a note may be left in the store: it is this installation's, or nobody's yet."""
         try:
@@ -115,6 +135,35 @@ class Owner:
         except StrataError:
             return False
         return True
+
+    def adoption(self, tier: StorageTier, entries: Sequence[CatalogueEntry], now: datetime) -> Adoption:
+        """What making a store this installation's own would write; KeyringError where it is another keyring's."""
+        try:
+            found = self.identity(tier)
+        except IntegrityError:
+            found = None
+        others = self._answered(other for other in self._stores if other is not tier)
+        installation = self._told() or agreed(others) or (found.installation if found else new_installation())
+        makers = {*(found.installations if found else ()), *(entry.installation for entry in entries)}
+        base = found or StoreIdentity(
+            format=FORMAT_VERSION, store_id=new_store_id(), installation=installation, created_at=now
+        )
+        identity = base.model_copy(
+            update={"installation": installation, "formerly": tuple(sorted(makers - {installation}))}
+        )
+        said = f"belongs to installation {found.installation}" if found else "says not whose it is"
+        return Adoption(identity, f"{said}, and holds {len(entries):,} backups")
+
+    def adopt(self, tier: StorageTier, identity: StoreIdentity) -> StoreIdentity:
+        """Replace the identity of a store."""
+        self._stores[tier].delete(STORE_DOCUMENT)
+        self._memory.name(identity.installation)
+        return IdentityBook(self._stores[tier], self._signer).write(identity)
+
+    def remember(self, url: str, backup_id: str, generation: int) -> None:
+        """Remember that a store holds a backup. It is there already: nothing fails where that is not possible."""
+        with suppress(BrokerUnavailable):
+            self._memory.remember(url, backup_id, generation)
 
     def _told(self) -> str | None:
         return self._named or self._memory.installation()

@@ -35,6 +35,8 @@ class Row(NamedTuple):
     stacked_bytes: int
     store_id: str
     """The store it was made in."""
+    installation: str
+    """Who made it."""
     layers: tuple[str, ...]
     """Those of its stacks, and last those that only lend chunks."""
     lenders: int
@@ -93,6 +95,7 @@ def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, LayerFacts]]:
         added_bytes=manifest.added_bytes,
         stacked_bytes=manifest.stacked_bytes,
         store_id=manifest.store_id,
+        installation=manifest.installation,
         layers=tuple(facts),
         lenders=len(lent),
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
-from strata.catalog.cache import CatalogueCache
-from strata.catalog.metadata import MANIFESTS, generation_told, is_manifest, parsed
+from strata.catalog.cache import CatalogueCache, generations
+from strata.catalog.metadata import MANIFESTS, backup_id_of, generation_told, is_manifest, parsed
 from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note, require_here, store_id
+from strata.catalog.removals import RemovalBook, Witness, disappeared
 from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp, row_of
 from strata.catalog.signed import Signer
 from strata.catalog.unreadable import Unreadable, unreadable
-from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StrataError
+from strata.errors import BrokerUnavailable, IntegrityError, KeyringError, ObjectNotFound, StrataError
+from strata.model.manifest import manifest_name
 from strata.model.store import STORE_DOCUMENT
 from strata.model.tier import StorageTier
 
@@ -48,6 +51,15 @@ class CatalogueStore(Protocol):
     def list(self, prefix: str) -> Iterable[Listed]: ...
 
 
+@dataclass(frozen=True)
+class Gone:
+    """A backup that a store was known to hold, and that went without a word."""
+
+    backup_id: str
+    generation: int
+    store: StorageTier
+
+
 @dataclass
 class Shelf:
     """What one store holds, at the moment it was read."""
@@ -64,10 +76,17 @@ class Shelf:
     """Manifests that cannot be read, and notes that the store did not give: what they say is not known."""
     ignored: list[Unreadable] = field(default_factory=list)
     """Notes that nothing vouches for."""
+    gone: list[Gone] = field(default_factory=list)
 
 
-def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: CatalogueCache | None) -> Shelf:
-    """Everything of one store; a StorageError where it does not answer."""
+def read_shelf(
+    tier: StorageTier,
+    store: CatalogueStore,
+    signer: Signer,
+    cache: CatalogueCache | None,
+    witnesses: Sequence[Witness] = (),
+) -> Shelf:
+    """Everything of one store; a StorageError where it does not answer. The witnesses tell what it held before."""
     manifests = {info.name: _stamp(info) for info in store.list(MANIFESTS) if is_manifest(info.name)}
     listed = list(store.list(NOTES))
     notes = {info.name: _stamp(info) for info in listed if parse_name(info.name)}
@@ -82,7 +101,12 @@ def read_shelf(tier: StorageTier, store: CatalogueStore, signer: Signer, cache: 
     rows = _still(known.rows, manifests)
     told = _still(known.notes, notes)
     new = Kept(reader.read(manifests, rows, reader.manifest), reader.read(notes, told, reader.note), reader.layers)
-    gone = (known.rows.keys() - manifests.keys()) | (known.notes.keys() - notes.keys())
+    seen = _seen(store.url, known, witnesses)
+    lost = disappeared(seen, map(backup_id_of, manifests), RemovalBook(store, signer), datetime.now(UTC))
+    shelf.gone = [Gone(backup_id, generation, tier) for backup_id, generation in lost.items()]
+    gone = (known.rows.keys() - manifests.keys() - {manifest_name(backup_id) for backup_id in lost}) | (
+        known.notes.keys() - notes.keys()
+    )
     if cache and (new.rows or new.notes or gone):
         cache.save(store.url, new, gone)
     shelf.layers.update(reader.layers)
@@ -155,6 +179,15 @@ class _Reader:
     def _one(self, layer_id: str) -> str:
         """The same id as one object: thousands of manifests name it."""
         return self._shared.setdefault(layer_id, layer_id)
+
+
+def _seen(url: str, known: Kept, witnesses: Sequence[Witness]) -> dict[str, int]:
+    """What the store was known to hold; a witness that does not answer knows nothing."""
+    seen = generations(known)
+    for witness in witnesses:
+        with suppress(BrokerUnavailable):
+            seen |= witness.recall(url)
+    return seen
 
 
 def _stamp(info: Listed) -> Stamp:

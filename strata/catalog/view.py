@@ -11,7 +11,7 @@ from typing import Final
 from strata.catalog.notes import Note, NoteKind
 from strata.catalog.readings import Readings
 from strata.catalog.row import Row
-from strata.catalog.shelf import Shelf
+from strata.catalog.shelf import Gone, Shelf
 from strata.catalog.unreadable import Unreadable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry, Copy
@@ -56,6 +56,8 @@ class View:
     """Notes that nothing vouches for; they have no effect."""
     silent: dict[StorageTier, str]
     """Stores that did not answer, and why: what lies there is not known."""
+    gone: list[Gone] = field(default_factory=list)
+    """Backups that disappeared, newest first."""
     shelves: list[Shelf] = field(repr=False, default_factory=list)
 
     @cached_property
@@ -136,6 +138,7 @@ def view_of(shelves: list[Shelf], silent: dict[StorageTier, str]) -> View:
         [one for shelf in shelves for one in sorted(shelf.bad, key=lambda one: one.name, reverse=True)],
         [one for shelf in shelves for one in shelf.ignored],
         silent,
+        sorted((one for shelf in shelves for one in shelf.gone), key=lambda one: one.generation, reverse=True),
         shelves,
     )
 
@@ -208,6 +211,7 @@ def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> Catalogue
         stacked_bytes=row.stacked_bytes,
         layers=row.layers,
         copies=copies,
+        installation=row.installation,
         pinned=decided.pinned.get(row.backup_id, False),
         legal_hold=decided.held.get(row.backup_id, False),
         removal_marked_at=decided.removed.get(row.backup_id),

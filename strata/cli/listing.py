@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from strata.catalog.view import View
     from strata.planning.goodness import Judgement
 
+UNSOUND: Final = 17
+"""The exit code where what is shown is not all, or a prune is frozen."""
+
 _FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
 _NUMBERS: Final = ("age", "records", "logical", "ratio", "added")
 
@@ -63,10 +66,11 @@ def list_command(
     until: datetime | None,
     store: StorageTier | None,
     limit: int | None,
-) -> None:
+) -> int:
     """Show the backups of all stores, newest first, and where each lies: in Local, Network, Cloud, Archive.
 
-    A store that does not answer is named, and so is a manifest that cannot be read; neither hides another.
+    A store that does not answer is named, and so is a manifest that cannot be read; neither hides another. Ends with 17
+    where a manifest cannot be read, or a backup that this machine or the ledger knew has disappeared.
     """
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
@@ -78,7 +82,7 @@ def list_command(
         from strata.cli.failures import show_failures
 
         show_failures(output, catalogue, wiring.keyring, RunState(status.upper()), backup_type, since, until, limit)
-        return
+        return 0
     view = catalogue.view()
     if len(view.silent) == len(catalogue.stores):
         raise StoreUnavailable(next(iter(view.silent.values())), hint="No store answers; check them, and try again.")
@@ -90,6 +94,7 @@ def list_command(
     tell_silent(output, view.silent)
     if not output.json:
         _show(output, view, shown, len(found))
+    return UNSOUND if view.unreadable or view.gone else 0
 
 
 def entry_document(entry: CatalogueEntry, doubts: Sequence[Doubt]) -> dict[str, Any]:
@@ -111,6 +116,7 @@ def entry_document(entry: CatalogueEntry, doubts: Sequence[Doubt]) -> dict[str, 
         "stored_bytes": entry.stacked_bytes,
         "ratio": round(entry.logical_bytes / entry.stacked_bytes, 2) if entry.stacked_bytes else None,
         "copies": [copy.model_dump(mode="json") for copy in entry.copies],
+        "installation": entry.installation,
         "pinned": entry.pinned,
         "legal_hold": entry.legal_hold,
         "removal_marked_at": entry.removal_marked_at,
@@ -124,6 +130,7 @@ def _as_document(view: View, shown: list[CatalogueEntry]) -> dict[str, Any]:
         "backups": [entry_document(entry, view.judgement.doubts(entry)) for entry in shown],
         "unreadable": [_unreadable(one) for one in view.unreadable],
         "ignored": [_unreadable(one) for one in view.ignored],
+        "disappeared": [{"store": one.store, "backup_id": one.backup_id} for one in view.gone],
     }
 
 
@@ -132,7 +139,6 @@ def _unreadable(one: Unreadable) -> dict[str, Any]:
 
 
 def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -> None:
-    from rich.text import Text
 
     for shelf in view.shelves:
         output.say(f"[dim]{shelf.tier.value[0].upper()} {shelf.store.url}[/]")
@@ -144,7 +150,7 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         sys.stdout.write("".join(f"{line}\n" for line in lines))
     elif view.entries:
         output.say("No backup is like that.")
-    elif not view.unreadable:
+    elif not view.unreadable and not view.gone:
         output.say("There is no backup yet.")
         output.note("Make one: strata backup full")
     if found > len(shown):
@@ -153,10 +159,20 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         for doubt in view.judgement.doubts(entry):
             output.note(f"{entry.backup_id} may be incomplete: {doubt.sentence}.")
         output.note(f"If that is right: strata accept {entry.backup_id}")
-    for bad in view.unreadable:
-        output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
+    _show_missing(output, view)
     for bad in view.ignored:
         output.note(f"ignored: {_where(bad)}")
+
+
+def _show_missing(output: Output, view: View) -> None:
+    """What is there and cannot be read, and what was there."""
+    from rich.text import Text
+
+    for bad in view.unreadable:
+        output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
+    for gone in view.gone:
+        where = f"{gone.backup_id} was in {gone.store.upper()}, and nothing of ours removed it"
+        output.out.print(Text.assemble(("disappeared: ", "bold red"), where), soft_wrap=True)
 
 
 def _where(bad: Unreadable) -> str:

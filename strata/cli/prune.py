@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from strata.cli.backup import check_followable, sender
+from strata.cli.listing import UNSOUND
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
 from strata.errors import Refused, SettingError
 from strata.model.tier import Tier
@@ -38,12 +39,13 @@ def prune_command(
     wait: bool,
     local: bool,
     no_workers: bool,
-) -> None:
+) -> int:
     """Remove backups that need not be kept, and what nothing names any more.
 
     First they are marked. After the time of grace (STRATA_PRUNE_GRACE_HOURS) the next prune removes their manifests,
     and each layer that no backup of its store names. Nothing goes while a clock lies, while a store is silent, or from
-    a store with a manifest that cannot be read. --dry-run shows too what moves to ARCHIVE by its age.
+    a store with a manifest that cannot be read or a backup that disappeared: then it ends with 17. --dry-run shows too
+    what moves to ARCHIVE by its age.
     """
     from strata.cli.watching import here, outcome, tell_sent
     from strata.engine.prune_runs import prune_here
@@ -60,7 +62,7 @@ def prune_command(
     planned = runs.pruner.plan(runs.running)
     if dry_run:
         _show_dry(output, planned, everything=everything)
-        return
+        return _code(planned.prune.frozen, *(store.frozen for store in planned.prune.stores))
     _show_plan(output, planned.prune, planned.retention, everything=everything, on_stderr=True)
     if not yes and _does_anything(planned.prune):
         _ask()
@@ -71,18 +73,17 @@ def prune_command(
             hint="Set STRATA_RESULT_URL as the workers have it; where there are none, say --no-workers.",
         )
     if local:
-        _show_done(
+        return _show_done(
             output, run_id, here(output, runs.manager, run_id, f"Prune {run_id}", lambda: prune_here(runs, run_id))
         )
-        return
     app = sender(wiring.settings)
     check_followable(wiring, run_id)
     enqueue_prune(app, run_id, confirmed=wiring.looks.reachable(wiring.clock, without=tuple(Tier)))
     if not wait:
         tell_sent(output, run_id)
-        return
+        return 0
     result = outcome(output, wiring.ledger, run_id, f"Prune {run_id}", timeout, Stage.FINISH)
-    _show_done(output, run_id, Pruned.model_validate_json(result))
+    return _show_done(output, run_id, Pruned.model_validate_json(result))
 
 
 def _does_anything(plan: PrunePlan) -> bool:
@@ -173,10 +174,15 @@ def _staying(plan: PrunePlan, retention: RetentionPlan) -> Iterator[Row]:
             yield decision.backup_id, "", ("stays", "green"), "; ".join(decision.reasons)
 
 
-def _show_done(output: Output, run_id: str, pruned: Pruned) -> None:
+def _code(*frozen: Sequence[str]) -> int:
+    return UNSOUND if any(frozen) else 0
+
+
+def _show_done(output: Output, run_id: str, pruned: Pruned) -> int:
     output.document({"run_id": run_id, **pruned.model_dump(mode="json")})
+    code = _code(*(store.frozen for store in pruned.stores))
     if output.json:
-        return
+        return code
     output.say(f"{len(pruned.marks.marked)} backups were marked, {len(pruned.marks.unmarked)} stay after all.")
     numbers = ("backups", "layers", "objects", "freed", "locked", "left")
     table = plain_table("store", *numbers, "frozen", right=numbers, wrap=("frozen",))
@@ -191,3 +197,4 @@ def _show_done(output: Output, run_id: str, pruned: Pruned) -> None:
             "; ".join(store.frozen),
         )
     output.show(table)
+    return code

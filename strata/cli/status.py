@@ -10,7 +10,11 @@ from strata.cli.doubts import doubt_documents
 from strata.cli.output import Output, common_options, plain_table
 
 if TYPE_CHECKING:
-    from strata.model.policy import PolicyReport
+    from collections.abc import Sequence
+
+    from strata.catalog.shelf import Gone
+    from strata.catalog.unreadable import Unreadable
+    from strata.model.policy import PolicyLine, PolicyReport
 
 
 BROKEN: Final = 12
@@ -24,7 +28,8 @@ def status_command(output: Output) -> int:
 
     For each type the age of the last good backup against its promised interval (STRATA_PROMISED), or where nothing is
     promised of it the age alone; whether the newest backups hold what they should; then the rule of copies
-    (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors.
+    (STRATA_COPY_RULE): so many copies, on so many kinds of media, offsite, immutable, and without errors. Last whether
+    the stores are as we left them: backups that disappeared, manifests that cannot be read, prunes that are frozen.
     """
     from strata.catalog.restore_notes import told_by
     from strata.model.policy import PolicyReport
@@ -41,7 +46,8 @@ def status_command(output: Output) -> int:
     lines = report(view.entries, strategy, wiring.promises, now).lines
     missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
     half = unfinished(told_by(note for shelf in view.shelves for note in shelf.notes))
-    found = PolicyReport(lines=(*lines, missing, unfinished_line(half)))
+    sound = soundness(view.unreadable, view.gone, retention.frozen)
+    found = PolicyReport(lines=(*lines, missing, unfinished_line(half), *sound))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
     doubts = {one.backup_id: doubt_documents(view.judgement.doubts(one)) for one in view.judgement.in_doubt}
@@ -51,6 +57,23 @@ def status_command(output: Output) -> int:
     if not holds:
         output.error("What was promised about backups does not hold.", "The last column says what to do.")
     return 0 if holds else BROKEN
+
+
+def soundness(
+    unreadable: Sequence[Unreadable], gone: Sequence[Gone], frozen: Sequence[str]
+) -> tuple[PolicyLine, PolicyLine, PolicyLine]:
+    """Whether the stores are as we left them, and whether a prune can remove anything."""
+    from strata.planning.soundness import gone_line, prune_line, readable_line
+
+    bad = [one for one in unreadable if not one.keyless]
+    keyless = [one for one in unreadable if one.keyless]
+    stopped = {one.store for one in unreadable if one.store} | {one.store for one in gone}
+    waiting = [f"nothing is removed from {tier.upper()}" for tier in sorted(stopped)]
+    return (
+        gone_line([one.backup_id for one in gone], sorted({one.store for one in gone})),
+        readable_line([one.name for one in bad], [one.name for one in keyless]),
+        prune_line([*frozen, *waiting]),
+    )
 
 
 def _show(output: Output, found: PolicyReport, silent: dict[str, str]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from strata.cli.choosing import StoreChoice
 from strata.cli.output import Output, common_options, plain_table
+from strata.errors import Refused
+from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
     from strata.storage.port import ObjectStore
@@ -59,6 +63,66 @@ def init(output: Output, tier: str, *, any_folder: bool) -> None:
     store_id = Share(folder).set_up(datetime.now(UTC))
     output.say(f"{url} is set up as the {tier.upper()} store {store_id}")
     output.document({"tier": tier, "url": url, "store_id": store_id})
+
+
+@stores_command.command("settle")
+@click.argument("tier", type=StoreChoice())
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common_options
+def settle(output: Output, tier: StorageTier, *, yes: bool) -> None:
+    """Say that the backups which disappeared from a store are known to be gone; nothing asks for them any more.
+
+    First find out who emptied the store or set it back: only with that done are its backups worth what they promise.
+    """
+    import getpass
+
+    from strata.catalog.removals import RemovalBook
+    from strata.settings import load_settings
+    from strata.store_wiring import StoreWiring
+
+    wiring = StoreWiring(load_settings(), tell=output.note)
+    gone = sorted({one.backup_id for one in wiring.catalogue.only(tier).view().gone})
+    if not gone:
+        output.say(f"Nothing disappeared from {tier.upper()}.")
+        output.document({"settled": []})
+        return
+    output.note(f"Disappeared from {tier.upper()}: {', '.join(gone)}")
+    confirm(f"Are these {len(gone)} backups known to be gone for good?", yes=yes)
+    RemovalBook(wiring.stores[tier], wiring.keyring).add(gone, wiring.clock.now(), f"a person ({getpass.getuser()})")
+    output.say(f"{len(gone)} backups are settled: prunes of {tier.upper()} go on.")
+    output.document({"settled": gone})
+
+
+@stores_command.command("adopt")
+@click.argument("tier", type=StoreChoice())
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common_options
+def adopt(output: Output, tier: StorageTier, *, yes: bool) -> None:
+    """Make a store this installation's own: one that belonged to another, or lost its store.json.
+
+    Its backups then count as this installation's, and the other one is refused there. Nothing else in it changes.
+    """
+    from strata.settings import load_settings
+    from strata.wiring import Wiring
+
+    wiring = Wiring(load_settings(), tell=output.note)
+    owner = wiring.local_manager.owner
+    adoption = owner.adoption(tier, wiring.catalogue.only(tier).view().entries, wiring.clock.now())
+    output.note(f"{tier.upper()} ({wiring.stores[tier].url}): {adoption.said}")
+    confirm(f"Make it the store of installation {adoption.identity.installation}?", yes=yes)
+    made = owner.adopt(tier, adoption.identity)
+    output.say(f"{tier.upper()} belongs to installation {made.installation} now.")
+    output.document(made.model_dump(mode="json"))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person; Refused where the answer is no, or nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused("nobody can be asked here", hint="Say --yes to do it unasked.")
+    if not click.confirm(question, err=True):
+        raise Refused("nothing was done")
 
 
 def _fault(store: ObjectStore) -> str:

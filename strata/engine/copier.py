@@ -6,7 +6,7 @@ manifest comes last, as everywhere: until then the copy does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -71,6 +71,8 @@ class Copier:
 
     depots: Depots
     clock: Clock
+    made: Callable[[str, str, int], None] = lambda _url, _backup_id, _generation: None
+    """Hears of each copy that is made."""
 
     def plan(self, copy_id: str, backup_id: str, target: StorageTier, source: StorageTier | None = None) -> CopyPlan:
         """What a copy would bring to the target, or prove there because damage is known; nothing is written."""
@@ -151,6 +153,7 @@ class Copier:
         there.book.add(
             NoteKind.COPIED, plan.backup_id, now, {"from": plan.source.value, "read_back": read_back, **read.body}
         )
+        self.made(there.store.url, plan.backup_id, manifest.generation)
         return CopyMade(
             backup_id=plan.backup_id,
             storage_tier=plan.target,

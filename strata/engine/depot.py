@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook
+from strata.catalog.removals import RemovalBook
 from strata.clock import Clock
 from strata.engine.damage import DamageNotes
 from strata.engine.locker import Locker
@@ -38,6 +40,7 @@ class Depot:
     metadata: BackupMetadataManager
     layers: LayerCatalog
     book: NoteBook
+    removals: RemovalBook
     damage: DamageNotes
     restorer: BackupRestorer
     locker: Locker | None = None
@@ -62,6 +65,7 @@ class Depot:
             metadata,
             LayerCatalog(store),
             book,
+            RemovalBook(store, keyring),
             DamageNotes(metadata, clock),
             BackupRestorer(store, metadata, sources, keyring),
             Locker(locking.store, locking.mode, days, book, clock) if locking else None,
@@ -93,6 +97,11 @@ class Depots:
         """The backup that a reference means, and the depot to read it from: that of `tier`, or the best that has it."""
         found = self._catalogue.resolve(reference, store=tier)
         return self.of(found.store), found.manifest
+
+    def gone(self, depot: Depot, now: datetime) -> list[str]:
+        """The backups that disappeared from a store whose context was just read, newest first."""
+        lost = self._catalogue.gone(depot.tier, depot.metadata.listed, now)
+        return sorted(lost, key=lambda backup_id: lost[backup_id], reverse=True)
 
     def planned(self, run_id: str, tier: StorageTier, url: str) -> Depot:
         """The depot that a plan names; SettingError where this process is configured otherwise."""

@@ -79,12 +79,10 @@ class BackupManager:
         self.looks = looks or Looks({})
         self.owner = owner or Owner({depot.tier: depot.store for depot in depots}, keyring)
         self.planner = BackupPlanner(depots, keyring, clock, options, self.owner)
-        self._collector, self._copier = collector, Copier(depots, clock)
-        nearest = depots.nearest
-        self._failures = FailureLog(nearest.store, keyring, clock, partial(self.owner.owns, nearest.tier))
-        self.unfinished = UnfinishedRestores(
-            nearest.tier, nearest.book, keyring, self.looks, clock, partial(self.owner.owns, nearest.tier)
-        )
+        self._collector, self._copier = collector, Copier(depots, clock, self.owner.remember)
+        nearest, owned = depots.nearest, self.owner.owning(depots.nearest.tier)
+        self._failures = FailureLog(nearest.store, keyring, clock, owned)
+        self.unfinished = UnfinishedRestores(nearest.tier, nearest.book, keyring, self.looks, clock, owned)
         self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
@@ -319,8 +317,7 @@ class BackupManager:
             return self._copy_plan_of(known)
         try:
             self.looks.compare(run_id, confirmed, LEDGER, KEYRING, target, *([source] if source else []))
-            self.depots.of(target)
-            self.owner.claim(target, self.owner.foresee(target, self.clock.now()))
+            self.owner.claim_new(self.depots.of(target).tier, self.clock.now())
             self._copier.announce(backup_id, target, source)
             plan = self._copier.plan(run_id, backup_id, target, source).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.source)

@@ -24,6 +24,7 @@ from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy, Wish, plan_tiers
 from strata.planning.completeness import History, doubts_before
 from strata.planning.rounds import Rounds
+from strata.planning.soundness import gone_reasons
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
 
@@ -103,6 +104,7 @@ class BackupPlanner:
         planned = plan_tiers(wish)
         covers = [Coverage(part.tier, part.source, part.patterns) for part in planned.tiers if part.source is not None]
         expected = past.history.expected(backup_type, covers)
+        gone = gone_reasons(depot.tier, self._depots.gone(depot, wish.now))
         return BackupPlan(
             backup_id=run_id,
             backup_type=backup_type,
@@ -120,7 +122,7 @@ class BackupPlanner:
             fingerprint_key_id=secret.key_id,
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
-            reasons=(*placement.reasons, *planned.reasons),
+            reasons=(*placement.reasons, *gone, *planned.reasons),
             expected=expected,
             doubts=doubts_before(backup_type, expected, covers),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),

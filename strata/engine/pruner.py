@@ -16,6 +16,7 @@ from typing import Final
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.metadata import MANIFESTS
 from strata.catalog.notes import NOTES, NoteKind, parse_name
+from strata.catalog.owner import Owner
 from strata.catalog.shelf import Shelf
 from strata.catalog.view import View
 from strata.clock import Clock
@@ -79,6 +80,8 @@ class Pruner:
     catalogue: Catalogue
     rules: Rules
     clock: Clock
+    owner: Owner | None = None
+    """Says whose the stores are: nothing is planned where one is not ours."""
 
     def plan(self, running: frozenset[str]) -> Planned:
         """What a prune would do now, and why each backup stays, goes or moves; nothing is done.
@@ -86,6 +89,9 @@ class Pruner:
         `running` are the ids of runs that have not ended, and of the backups they restore or copy.
         """
         view, now = self.catalogue.view(), self.clock.now()
+        if self.owner:
+            for shelf in view.shelves:
+                self.owner.check(shelf.tier)
         retention = self.rules.retention.decide(view.entries, now)
         if view.silent:
             retention = retention.model_copy(update={"frozen": (*retention.frozen, *_silent(view))})
@@ -154,6 +160,7 @@ def _state_of(depot: Depot, shelf: Shelf) -> StoreState:
             for note in shelf.notes
             if note.kind is NoteKind.COPYING
         ],
+        gone=[one.backup_id for one in shelf.gone],
         unreadable=[*hidden, *(one.name for one in unread if one.name.startswith((MANIFESTS, NOTES)))],
     )
 

@@ -64,6 +64,7 @@ class Recorder:
             self.depot.metadata.save(manifest)
         except ObjectExists:
             self.depot.metadata.load(self.plan.backup_id)  # an earlier attempt wrote it, and died before it said so
+        self.owner.remember(self.depot.store.url, self.plan.backup_id, self.plan.generation)
         if locker:
             with suppress(
                 StorageError

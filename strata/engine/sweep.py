@@ -15,12 +15,13 @@ from typing import Final
 from strata.catalog.history import HISTORY, is_failed_run
 from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
+from strata.catalog.removals import KEPT_DAYS, REMOVED, is_removal
 from strata.catalog.restore_notes import SUBJECT
 from strata.clock import Clock
 from strata.engine.depot import Depot
 from strata.engine.parallel import in_parallel
 from strata.engine.runner import Attempt
-from strata.errors import ObjectLocked, StorageError
+from strata.errors import ObjectLocked, StorageError, StoreFull
 from strata.model.layer import Document, layer_of_object
 from strata.model.manifest import manifest_name
 from strata.model.removal import StorePrune
@@ -76,11 +77,14 @@ class Sweep:
         failure = ""
         try:
             stayed: set[str] = set()
+            told = self._tell_removal()
             for item in self._plan.manifests:
                 if self._remove_manifest(item.name):
                     gone += 1
                 else:
                     stayed.update(self._named.get(item.name, ()))
+            if not told:
+                self._tell_removal()
             layers = sum(self._remove_layer(layer.layer_id, stayed) for layer in self._plan.layers)
             self._remove_left_notes()
         except StorageError as error:
@@ -95,6 +99,17 @@ class Sweep:
             left=len(self._plan.manifests) - gone + len(self._plan.layers) - layers,
             frozen=(failure,) if failure else (),
         )
+
+    def _tell_removal(self) -> bool:
+        """Say in the store what is about to go from it; where it is full, that has to wait until something went."""
+        names = [item.name for item in self._plan.manifests]
+        if not names:
+            return True
+        try:
+            self._depot.removals.add(names, self._clock.now(), self._attempt.claim.run_id)
+        except StoreFull:
+            return False
+        return True
 
     def _remove_manifest(self, backup_id: str) -> bool:
         """Whether it is gone; its notes go after it."""
@@ -146,6 +161,8 @@ class Sweep:
             )
             if not under_copy and not self._kept(subject, kinds):
                 self._remove_all([info for _, info in noted[subject]])
+        long_ago = now - timedelta(days=KEPT_DAYS)
+        self._remove_all([info for info in store.list(REMOVED) if is_removal(info.name) and info.modified < long_ago])
         old = (info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS)
         self._remove_all([info for info in old if is_failed_run(info.name)])
 

@@ -62,6 +62,8 @@ class CatalogueEntry(Document):
     layers: tuple[str, ...]
     """The ids of every layer its manifest names: its stacks, and what they borrow from."""
     copies: tuple[Copy, ...]
+    installation: str = ""
+    """The installation that made it."""
     pinned: bool = False
     """Kept until it is unpinned."""
     legal_hold: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 from strata.errors import StoreForeign
+from strata.model.copies import CatalogueEntry
 from strata.model.store import StoreIdentity
 from strata.model.tier import StorageTier
 
@@ -39,3 +40,29 @@ def refuse_nameless(tier: StorageTier, url: str) -> NoReturn:
         f"{tier.upper()} ({url}) holds backups, but no store.json that says whose they are",
         hint="Nothing was written there. " + _ADOPT.format(tier),
     )
+
+
+def own_backups(
+    entries: Sequence[CatalogueEntry], stores: Mapping[StorageTier, StoreIdentity], installation: str | None
+) -> list[CatalogueEntry]:
+    """The backups that this installation made: only of these one can be its latest.
+
+    Where nothing says which installation this is, that of the stores counts, or else that of all backups;
+    StoreForeign where they differ, or where there are backups and none is of this installation.
+    """
+    makers = {entry.installation for entry in entries}
+    owner = installation or agreed(stores) or (next(iter(makers)) if len(makers) == 1 else None)
+    if owner is None and entries:
+        raise StoreForeign(
+            f"which backup is the latest cannot be told: they are of {len(makers)} installations",
+            hint="Name the backup by its id, or set STRATA_INSTALLATION.",
+        )
+    formerly = (one.installations for one in stores.values() if one.installation == owner)
+    ours = frozenset({owner}).union(*formerly)
+    found = [entry for entry in entries if entry.installation in ours]
+    if entries and not found:
+        raise StoreForeign(
+            f"none of the backups is of this installation ({owner}): they are of {', '.join(sorted(makers))}",
+            hint="`strata list` shows them; name one by its id to use it nevertheless.",
+        )
+    return found

@@ -25,6 +25,7 @@ from strata.model.removal import (
 )
 from strata.model.tier import StorageTier
 from strata.planning.clocks import TOLERANCE
+from strata.planning.soundness import counted, named
 from strata.planning.tables import spoken
 
 _NAMED: Final = 3
@@ -60,6 +61,8 @@ class StoreState:
     intents: Sequence[Intent] = ()
     unreadable: Sequence[str] = ()
     """Names of manifests that cannot be read, for whatever reason."""
+    gone: Sequence[str] = ()
+    """Backups that disappeared."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def plan_prune(state: PruneState) -> PrunePlan:
     )
     stores = tuple(
         StorePrune(storage_tier=store.storage_tier, frozen=stopped)
-        if (stopped := (*frozen, *_unreadable(store)))
+        if (stopped := (*frozen, *_unreadable(store), *_gone(store)))
         else _StorePlanner(state, store, decisions).plan(entries)
         for store in state.stores
     )
@@ -209,6 +212,13 @@ def _unreadable(store: StoreState) -> tuple[str, ...]:
     more = f" and {len(store.unreadable) - _NAMED} more" if len(store.unreadable) > _NAMED else ""
     where = store.storage_tier.upper()
     return (f"nothing is removed from {where}, for {names}{more} cannot be read: what it needs is not known",)
+
+
+def _gone(store: StoreState) -> tuple[str, ...]:
+    if not store.gone:
+        return ()
+    lost = f"{counted(len(store.gone), 'backup')} disappeared there ({named(store.gone)})"
+    return (f"nothing is removed from {store.storage_tier.upper()} because {lost} and nothing of ours removed them",)
 
 
 def _has_good_copy(entry: CatalogueEntry, tier: StorageTier) -> bool:

@@ -86,7 +86,7 @@ def a_manifest(backup_id: str = "20250102-030405-full-601d00", **changed: Any) -
 
 def identified(store: ObjectStore, keyring: FileKeyring, store_id: str) -> None:
     """Let a store say which it is."""
-    identity = StoreIdentity(format=FORMAT_VERSION, store_id=store_id, installation="i", created_at=NOW)
+    identity = StoreIdentity(format=FORMAT_VERSION, store_id=store_id, installation="tests", created_at=NOW)
     IdentityBook(store, keyring).write(identity)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease
@@ -91,7 +91,9 @@ class Workbench:
         depots = {StorageTier.LOCAL: self.depot, StorageTier.NETWORK: self.network}
         self.catalogue = Catalogue({tier: depot.store for tier, depot in depots.items()}, self.keyring)
         self.depots = Depots(depots, self.catalogue)
-        self.owner = Owner(self.catalogue.stores, self.keyring, named=self.installation)
+        self.owner = Owner(
+            cast("dict[StorageTier, ObjectStore]", self.catalogue.stores), self.keyring, named=self.installation
+        )
         self.manager = BackupManager(
             self.runner,
             DataCollector(self.sources, self.spool, self.keyring),
