@@ -22,6 +22,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 OLDEST_SERVER: Final = 120000
 _TRANSACTION_TIMEOUTS: Final = 170000
 LOCK_SECONDS: Final = 30
+RESTORES: Final = "strata restore"
+"""The application name of transactions that restore, or try to."""
 
 _DEFAULTS: Final = {
     "application_name": "strata",
@@ -53,6 +55,9 @@ _SETTINGS: Final = {
     "statement_timeout": "0",
     "lock_timeout": f"'{LOCK_SECONDS}s'",
     "client_min_messages": "error",
+    "tcp_keepalives_idle": "30",  # as in _DEFAULTS, for the server: whoever vanished keeps no locks
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
 }
 
 # Connection loss, shutdown, too many clients, lock timeout, deadlock, and a standby's cancel for recovery.
@@ -122,22 +127,39 @@ class Server:
         return SourceUnavailable(f"{self.label} does not answer: {said}")
 
 
-def begin(connection: Connection, mode: str, *, snapshot: str | None = None, idle_seconds: int = 0) -> None:
+def begin(
+    connection: Connection, mode: str, *, snapshot: str | None = None, idle_seconds: int = 0, name: str = ""
+) -> None:
     """Begin a transaction of `mode` under Strata's settings; none of it fixes the transaction's snapshot.
 
     Text is exchanged in the server's own encoding, so that values travel byte for byte. An SQL_ASCII server converts
     nothing whatever the client says; UTF8 then lets names that are not ASCII through. `idle_seconds` of silence between
-    statements end it; 0 never do.
+    statements end it; 0 never do. `name` is its application name, where it is not to be the connection's.
     """
     server = connection.info.parameter_status("server_encoding") or "UTF8"
     settings = dict(_SETTINGS, client_encoding="UTF8" if server == "SQL_ASCII" else f"'{server}'")
     settings["idle_in_transaction_session_timeout"] = f"'{idle_seconds}s'"
     if connection.info.server_version >= _TRANSACTION_TIMEOUTS:
         settings["transaction_timeout"] = "0"
+    settings |= {"application_name": f"'{name}'"} if name else {}
     statements = [f"BEGIN ISOLATION LEVEL {mode}"]
     statements += [f"SET TRANSACTION SNAPSHOT '{snapshot}'"] if snapshot else []
     statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
     connection.execute("; ".join(statements).encode())
+
+
+def end_other_restores(connection: Connection) -> None:
+    """Close what other restores into this database have open, which takes their transactions back.
+
+    One restore at a time may write, and it is this one. The server ends one that is silent between statements, but not
+    one that stopped in the middle of a COPY: its locks would keep this restore and the application out for as long as
+    its worker stands still. Another role's connections are not ours to close.
+    """
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = %s AND pid <> pg_backend_pid() AND usename = session_user",
+        [RESTORES],
+    )
 
 
 def execute_text(connection: Connection, statement: str) -> None:

@@ -15,10 +15,10 @@ from typing import Final
 import psycopg
 
 from strata.errors import SchemaMismatch
-from strata.sources.postgres_connect import Connection, Server, begin, said
+from strata.sources.postgres_connect import Connection, Server, said
 from strata.sources.postgres_create import Step, completing, unsettable
 from strata.sources.postgres_table import Description
-from strata.sources.postgres_write import IDLE_SECONDS, READ_WRITE, prepare
+from strata.sources.postgres_write import begin_restore, prepare
 
 LOCK_TRIES: Final = 5
 _LOCK_SECONDS: Final = 1
@@ -59,7 +59,7 @@ def _tried(server: Server, connection: Connection, description: Description) -> 
 
 
 def _once(server: Server, connection: Connection, description: Description) -> list[str]:
-    begin(connection, READ_WRITE, idle_seconds=IDLE_SECONDS)
+    begin_restore(connection)
     connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'".encode())
     trial = Trial()
     prepared = prepare(server, connection, description, trial.take)

@@ -16,14 +16,14 @@ from strata.model.scope import Scope
 from strata.sources.port import ApplyCounts, KnownKeys, Permit, RestoreMode
 from strata.sources.postgres_catalog import Found
 from strata.sources.postgres_compare import confirm, targets
-from strata.sources.postgres_connect import Connection, Server, begin
+from strata.sources.postgres_connect import RESTORES, Connection, Server, begin, end_other_restores
 from strata.sources.postgres_copy import by_namespace, copy_data
 from strata.sources.postgres_create import Step, completing, creating, set_sequences
 from strata.sources.postgres_guards import Guards, guards_for
 from strata.sources.postgres_merge import Merge, column_list
 from strata.sources.postgres_table import Description, Table
 
-READ_WRITE: Final = "READ COMMITTED READ WRITE"
+_READ_WRITE: Final = "READ COMMITTED READ WRITE"
 IDLE_SECONDS: Final = 60
 """The server ends the transaction of a restore or a rehearsal that says nothing for so long, and its locks with it."""
 
@@ -183,11 +183,17 @@ def restoring(
     connection = server.connect()
     try:
         with server.speaking("preparing its tables"):
-            begin(connection, READ_WRITE, idle_seconds=IDLE_SECONDS)
+            begin_restore(connection)
             prepared = prepare(server, connection, description, take_all)
         yield PostgresApplication(server, connection, prepared, mode, permit)
     finally:
         connection.close()
+
+
+def begin_restore(connection: Connection) -> None:
+    """Begin the transaction of a restore or a rehearsal, after it has ended those of others."""
+    end_other_restores(connection)
+    begin(connection, _READ_WRITE, idle_seconds=IDLE_SECONDS, name=RESTORES)
 
 
 def prepare(server: Server, connection: Connection, description: Description, take: Taking) -> Prepared:

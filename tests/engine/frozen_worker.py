@@ -8,9 +8,9 @@ It says `here` when it is there, and the outcome at its end. Claims run out soon
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,13 @@ class WaitingApplication:
         self.inner.write(batch.slice(half))
 
     def write_large(self, value: LargeValue) -> None:
-        self.inner.write_large(value)
+        self.inner.write_large(replace(value, parts=self._halved(value.parts)))
+
+    def _halved(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        for part in parts:
+            yield part[: len(part) // 2]
+            self._wait("value")
+            yield part[len(part) // 2 :]
 
     def finish(self, known: KnownKeys, scope: Scope) -> ApplyCounts:
         def asked(namespace: str, keys: pa.Array) -> npt.NDArray[np.bool_]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RECORDS = 60
 State = dict[str, str]
 
-BACKED_UP = {f"record:{number:03}": "backed up" for number in range(RECORDS)}
+BACKED_UP = {f"record:{number:03}": "backed up" for number in range(RECORDS)} | {"large": "backed up" * 200_000}
 BEFORE = {f"record:{number:03}": "before" for number in range(0, 2 * RECORDS, 2)}
 AFTER = {f"record:{number:03}": "live again" for number in range(0, 3 * RECORDS, 3)}
 
@@ -163,13 +163,13 @@ def idle_restores(settings: dict[str, str]) -> bool:
     with psycopg.connect(settings["warm_url"], autocommit=True) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND application_name = 'strata' AND state LIKE 'idle in transaction%'"
+            " AND application_name LIKE 'strata%' AND state LIKE 'idle in transaction%'"
         ).fetchone()
     return bool(row and row[0])
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", ["write", "remove", "finish"])
+@pytest.mark.parametrize("point", ["write", "value", "remove", "finish"])
 @pytest.mark.parametrize("tier", list(Tier))
 def test_a_frozen_writer_writes_nothing_after_another_finished_the_restore(
     tier: Tier, point: str, settings: dict[str, str], wiring: Wiring, live: Live, folder: Path

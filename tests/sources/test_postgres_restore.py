@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from strata.errors import SourceError, SourceUnavailable
-from strata.model.record import Encoding
+from strata.model.record import Encoding, LargeValue
 from strata.model.scope import Scope
 from strata.sources.port import RestoreMode
 from strata.testing import always
@@ -241,6 +242,29 @@ def test_a_value_the_server_refuses_is_not_shown(database: Database) -> None:
     assert database.one("SELECT count(*) FROM a") == 0
 
 
+def test_a_restore_that_stands_still_in_a_copy_keeps_no_other_out(database: Database) -> None:
+    """Its transaction is ended by the trial or the restore that comes after it, and takes nothing back from that."""
+    backup = keyed(database)
+    database.restore(backup)
+    before = database.text("t")
+    database.run("DELETE FROM t WHERE ctid IN (SELECT ctid FROM t LIMIT 1)")
+    namespace, value = (backup.batches[0].column(name)[0].as_py() for name in ("namespace", "value"))
+
+    def stands_still() -> Iterator[bytes]:
+        yield value[:1]
+        database.source().check(backup.description)
+        yield value[1:]
+
+    stopped = LargeValue(namespace, b"1", Encoding.PG_COPY_TEXT, len(value), stands_still())
+    with (
+        database.source().apply(backup.description, RestoreMode.EXACT, always) as application,
+        pytest.raises(SourceUnavailable, match="while writing table"),
+    ):
+        application.write_large(stopped)
+    database.restore(backup)
+    assert database.text("t") == before
+
+
 def test_a_server_that_ends_the_connection_fails_the_restore(database: Database) -> None:
     """A dead connection is an error of the next step, and what it wrote is gone."""
     backup = keyed(database)
@@ -248,7 +272,7 @@ def test_a_server_that_ends_the_connection_fails_the_restore(database: Database)
     with database.source().apply(backup.description, RestoreMode.EXACT, always) as application:
         database.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'strata'"
+            " WHERE datname = current_database() AND application_name LIKE 'strata%'"
         )
         with pytest.raises(SourceUnavailable):
             application.write(backup.batches[0])
