@@ -19,6 +19,29 @@ from strata.planning.unfinished import Step, Told, advice, sentences, unfinished
 from strata.sources.port import Permit
 
 
+class _NotingPermit:
+    """A permit that notes something when it is first asked; the requests of the note ask it too, and note nothing."""
+
+    def __init__(self, permit: Permit, note: Callable[[], None]) -> None:
+        self._permit, self._note = permit, note
+        self._noting = self._noted = False
+        self._once = threading.RLock()
+
+    def __call__(self) -> None:
+        self._permit()
+        if self._noted:
+            return
+        with self._once:  # others wait for the note; the thread that writes it comes by again
+            if not self._noted and not self._noting:
+                self._noting = True
+                try:
+                    self._note()
+                    self._noted = True
+                finally:
+                    self._noting = False
+        self._permit()
+
+
 @dataclass(frozen=True)
 class UnfinishedRestores:
     """The notes of one store on restores; `writes` says whether this installation may write there.
@@ -35,18 +58,7 @@ class UnfinishedRestores:
 
     def permit(self, plan: RestorePlan, tier: Tier, permit: Permit) -> Permit:
         """The same permit, which notes that the tier is being overwritten when it is first asked and given."""
-        begun, once = threading.Event(), threading.Lock()
-
-        def ask() -> None:
-            permit()
-            if not begun.is_set():
-                with once:
-                    if not begun.is_set():
-                        self._note(Step.BEGUN, plan, tier)
-                        begun.set()
-                permit()
-
-        return ask
+        return _NotingPermit(permit, lambda: self._note(Step.BEGUN, plan, tier))
 
     def done(self, plan: RestorePlan) -> None:
         """Note that every tier of a restore is what the backup held."""

@@ -12,10 +12,11 @@ import pytest
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.errors import BackupNotFound, HalfRestored, SourceError
 from strata.model.backup_type import BackupType
+from strata.model.identity import Identity
 from strata.model.run import RunState
 from strata.model.tier import Tier
 from strata.sources.port import Permit, RestoreMode
-from strata.testing import FlakyStore, MemoryApplication, MemorySource
+from strata.testing import FlakyStore, MemoryApplication, MemorySource, always
 from tests.engine.workbench import Workbench, tiers_of
 
 
@@ -148,6 +149,25 @@ def test_a_store_that_takes_no_note_stops_no_restore(folder: Path) -> None:
     full = Workbench(folder, bench.sources, wrap_store=lambda _: store, lease=bench.lease)
     store.put = _refuse  # type: ignore[method-assign]
     assert full.restore("needed").tiers
+
+
+def test_the_note_may_ask_for_the_permit_that_writes_it(folder: Path) -> None:
+    """Each request to S3 asks the permit of its thread, also one that looks at COLD or writes the note."""
+    permits: list[Permit] = []
+
+    class Asking(MemorySource):
+        def identity(self) -> Identity:
+            for permit in permits:
+                permit()
+            return super().identity()
+
+    source = Asking(Tier.COLD, tiers_of(5, tiers=(Tier.COLD,))[Tier.COLD].records)
+    bench = Workbench(folder, {Tier.COLD: source})
+    bench.backup()
+    plan = bench.manager.start_restore("latest", "restore", RestoreMode.EXACT, ())
+    permits.append(bench.manager.unfinished.permit(plan, Tier.COLD, always))
+    permits[0]()
+    assert len(bench.stored("notes/restores/")) == 1
 
 
 def _refuse(name: str, parts: Any) -> None:
