@@ -181,6 +181,7 @@ class Copier:
         here, manifest = self.depots.find(backup_id, source)
         if here.tier is target:
             raise SettingError(f"{backup_id} is in {target.upper()}: it cannot be copied onto itself")
+        _refuse_another(manifest_name(manifest.backup_id), here.store, there.store)
         return here, there, manifest
 
     def _ends(self, plan: CopyPlan) -> tuple[Depot, Depot]:
@@ -188,6 +189,17 @@ class Copier:
             self.depots.planned(plan.copy_id, plan.source, plan.source_url),
             self.depots.planned(plan.copy_id, plan.target, plan.target_url),
         )
+
+
+def _refuse_another(name: str, source: ObjectStore, target: ObjectStore) -> None:
+    """Raise where the target holds another backup of the same id: its objects are not to be replaced."""
+    with suppress(ObjectNotFound):
+        if target.get(name) != source.get(name):
+            raise _another(name, source, target)
+
+
+def _another(name: str, source: ObjectStore, target: ObjectStore) -> IntegrityError:
+    return IntegrityError(f"{name} in {target.url} is not that of {source.url}")
 
 
 def _bring(stored: StoredObject, source: ObjectStore, target: ObjectStore) -> bool:
@@ -245,7 +257,7 @@ def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = F
             target.delete(name)
             target.put(name, [data])
     if target.get(name) != data:
-        raise IntegrityError(f"{name} in {target.url} is not that of {source.url}")
+        raise _another(name, source, target)
     return written
 
 

@@ -14,7 +14,7 @@ from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Meeting, Pause
 from strata.engine.runner import Attempt
-from strata.errors import IntegrityError, ObjectNotFound
+from strata.errors import IntegrityError, ObjectNotFound, SettingError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.coverage import Coverage, DoubtKind, SourceKind
@@ -86,7 +86,9 @@ class BackupPlanner:
         identity = self._owner.foresee(depot.tier, self._clock.now())
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
-        secret, past = self._keyring.fingerprint_key(), _Past(depot.metadata.judged())
+        backups = depot.metadata.judged()
+        _refuse_taken(run_id, backups, depot)
+        secret, past = self._keyring.fingerprint_key(), _Past(backups)
         fit = [one for one in past.context.backups if one.fingerprint_key_id == secret.key_id]
         wish = Wish(
             backup_id=run_id,
@@ -126,6 +128,15 @@ class BackupPlanner:
             expected=expected,
             doubts=doubts_before(backup_type, expected, covers),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
+        )
+
+
+def _refuse_taken(run_id: str, backups: Sequence[BackupSummary], depot: Depot) -> None:
+    """SettingError where a backup has that id, though the ledger has forgotten it: it could never be recorded."""
+    if any(one.backup_id == run_id for one in backups):
+        raise SettingError(
+            f"{depot.tier.upper()} holds a backup {run_id} already, so no other can have that id",
+            hint="Leave the id out to be given one.",
         )
 
 

@@ -14,6 +14,7 @@ from strata.engine.survey import survey_presence
 from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageError
 from strata.model.coverage import Doubt
 from strata.model.layer import Layer, LayerRef, layer_document_name
+from strata.model.manifest import manifest_name
 from strata.model.plan import BackupPlan
 from strata.model.run import Stage, StageRow
 from strata.model.ticket import Collected, KnownChunks, Merged, Stored
@@ -63,7 +64,7 @@ class Recorder:
         try:
             self.depot.metadata.save(manifest)
         except ObjectExists:
-            self.depot.metadata.load(self.plan.backup_id)  # an earlier attempt wrote it, and died before it said so
+            self._see_own()  # an earlier attempt wrote it, and died before it said so
         self.owner.remember(self.depot.store.url, self.plan.backup_id, self.plan.generation)
         if locker:
             with suppress(
@@ -71,6 +72,14 @@ class Recorder:
             ):  # the backup is there, and its layers are locked; `strata status` tells the rest
                 locker.lock_manifest(manifest)
         return doubts_about(self.plan.backup_type, self.plan.expected, manifest.covers)
+
+    def _see_own(self) -> None:
+        """The manifest that is there is this run's: no other has its data key."""
+        if self.depot.metadata.load(self.plan.backup_id).wrapped_key != self.plan.wrapped_key:
+            raise IntegrityError(
+                f"{manifest_name(self.plan.backup_id)} is that of another run, so this backup is not recorded",
+                hint="Give each backup an id of its own.",
+            )
 
     def _still_owned(self) -> BackupPlan:
         """The plan, with the identity that the store has now: where two claimed it at once, one's was not kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -159,6 +160,20 @@ def test_a_damaged_object_is_not_copied(bench: Workbench) -> None:
     assert (run.state, name in run.reason) == (RunState.FAILED, True)
     with pytest.raises(BackupNotFound):
         bench.network.metadata.load(made.backup_id)
+
+
+def test_another_backup_of_the_same_id_is_not_replaced(bench: Workbench, folder: Path) -> None:
+    """The store that holds it refuses the copy by the manifest's name, before an object of it is touched."""
+    made = bench.backup("nightly")
+    copy_here(bench.manager, made.backup_id, "copy", NETWORK)
+    before = contents(bench.network_files)
+    shutil.rmtree(folder / "store")
+    bench.sources[Tier.HOT].records["0", b"hot:0"] = MemoryRecord(b"changed")
+    other = Workbench(folder, bench.sources)
+    other.backup("nightly")
+    with pytest.raises(IntegrityError, match=f"{manifest_name('nightly')} .* is not that of"):
+        copy_here(other.manager, "nightly", "copy", NETWORK)
+    assert contents(bench.network_files) == before
 
 
 @pytest.mark.parametrize("lie", Lie)

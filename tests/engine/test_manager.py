@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from strata.catalog.lease import RedisLease
+from strata.catalog.lease import FileLease, RedisLease
 from strata.catalog.ledger import Claim
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.redis_ledger import RedisLedger
 from strata.engine.admission import who
+from strata.engine.manager import CHUNKS
 from strata.engine.recorder import stage_seconds
 from strata.errors import (
     BackupNotFound,
@@ -35,6 +36,7 @@ from strata.model.run import Run, RunState, Stage, StageRow
 from strata.model.tier import Tier
 from strata.seal.keyring import FileKeyring, Purpose
 from strata.sources.port import RestoreMode
+from strata.storage.filesystem import Durability, FilesystemStore
 from strata.testing import FlakyStore, MemoryRecord, Moment
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
@@ -114,6 +116,39 @@ def test_a_start_whose_worker_died_is_started_by_the_next(folder: Path, hot_url:
         for stage in every_stage(bench):
             stage()
         assert run_of(bench).state is RunState.DONE
+
+
+def test_an_id_that_a_stored_backup_has_is_refused(folder: Path) -> None:
+    """Though the ledger has forgotten it: nothing passes for recorded that is not, and the backup stays as it is."""
+    made = Workbench(folder, tiers_of(5, tiers=[Tier.HOT])).backup()
+    bench = Workbench(folder, tiers_of(6, tiers=[Tier.HOT]))
+    before = {name: bench.files.get(name) for name in bench.stored("layers/")}
+    with pytest.raises(SettingError, match=f"LOCAL holds a backup {RUN} already"):
+        bench.backup()
+    assert run_of(bench).state is RunState.REFUSED
+    assert {name: bench.files.get(name) for name in bench.stored("layers/")} == before
+    assert bench.metadata.load(RUN) == made
+
+
+def test_the_manifest_of_another_run_is_not_taken_for_its_own(bench: Workbench, folder: Path) -> None:
+    """Two installations that give one id at the same moment: one backup is recorded, and the other says so."""
+    bench.backup("before")
+    spool = FilesystemStore(folder / "another spool", Durability.CACHED)
+    other = Workbench(folder, bench.sources, lease=FileLease(folder / "another lease"), wrap_spool=lambda _: spool)
+    for run in (bench.manager, other.manager):
+        run.start(BackupType.INCREMENTAL, RUN)
+    for run in (bench.manager, other.manager):
+        for tier in bench.sources:
+            run.baseline(RUN, tier)
+        run.baseline(RUN, CHUNKS)
+        for tier in bench.sources:
+            run.collect(RUN, tier)
+        run.merge(RUN)
+        run.verify(RUN)
+    other.manager.record(RUN)
+    with pytest.raises(IntegrityError, match="is that of another run"):
+        bench.manager.record(RUN)
+    assert run_of(bench).state is RunState.RUNNING
 
 
 def test_a_second_backup_is_refused_while_one_is_going_on(bench: Workbench) -> None:
@@ -429,6 +464,24 @@ def test_nothing_is_written_before_the_check(bench: Workbench) -> None:
     manager.apply("restore", Tier.COLD)
     assert [tier.tier for tier in manager.finish("restore").tiers] == [Tier.HOT, Tier.COLD]
     assert (run_of(bench, "restore").state, holder(bench)) == (RunState.DONE, None)
+
+
+def test_no_tier_is_written_out_of_turn(folder: Path) -> None:
+    """A stage of a tier that the plan does not name, or before the round that comes first, overwrites nothing."""
+    bench = Workbench(folder, tiers_of(5))
+    bench.backup()
+    for source in bench.sources.values():
+        source.records.clear()
+    for run_id, tiers, sentence in (
+        ("restore-1", (Tier.WARM,), r"restore-1 does not restore HOT \(Redis\)"),
+        ("restore-2", (), "apply warm is not done"),
+    ):
+        bench.manager.start_restore("latest", run_id, RestoreMode.EXACT, tiers)
+        bench.manager.check(run_id)
+        with pytest.raises(RunFailed, match=sentence):
+            bench.manager.apply(run_id, Tier.HOT)
+        assert not bench.sources[Tier.HOT].records
+        bench.manager.abandon(run_id)
 
 
 def test_a_restore_delivered_twice_writes_once(bench: Workbench) -> None:
