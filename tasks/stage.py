@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, get_type_hints
 
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
@@ -22,8 +23,12 @@ from strata.storage.metered import Meter, MeteredStore
 from strata.wiring import Wiring
 
 BUSY_SECONDS: Final = 2
+LONGEST: Final = 200
+"""Characters of a text among the arguments of a task: it ends up in messages and in the ledger."""
 MAX_RETRIES: Final = 4
 MAX_BACKOFF: Final = 30
+
+_KINDS: Final[dict[Any, str]] = {str: f"text of at most {LONGEST} characters", int: "a whole number"}
 
 logger = get_task_logger("strata")
 
@@ -51,10 +56,14 @@ class StageTask(Task):
     ignore_result = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body; turn its errors into a retry or into one clean failure."""
+        """Run the body; turn its errors into a retry or into one clean failure.
+
+        Arguments that the stage does not take say nothing of a run, so no run is told.
+        """
+        args = self._by_place(args, kwargs)
         try:
             with _use_told(self.name, args[0]):
-                return self.run(*args, **kwargs)  # Task.__call__ would hide the request that `retry` and `replace` need
+                return self.run(*args)  # Task.__call__ would hide the request that `retry` and `replace` need
         except (Ignore, Retry):
             raise
         except StageBusy:
@@ -68,6 +77,18 @@ class StageTask(Task):
             self._fail(args[0], f"{self.name} worked longer than STRATA_STAGE_SECONDS allows")
         except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
             self._fail(args[0], f"{self.name} {unforeseen(error)}")
+
+    def _by_place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """The arguments in the order of the signature: all of them, each of its type, no text without end."""
+        hints = get_type_hints(self.run)
+        takes = {name: hints[name] for name in inspect.signature(self.run).parameters}
+        given = dict(zip(takes, args, strict=False)) | kwargs
+        if len(given) != len(args) + len(kwargs) or given.keys() != takes.keys():
+            raise StageFailed(f"{self.name} takes {', '.join(takes)}, and was given others")
+        for name, kind in takes.items():
+            if not isinstance(given[name], kind) or len(str(given[name])) > LONGEST:
+                raise StageFailed(f"{name} of {self.name} is wrong: it must be {_KINDS[kind]}")
+        return tuple(given[name] for name in takes)
 
     def transient_failures(self) -> int:
         """How often this message failed for a reason that may pass."""

@@ -12,7 +12,7 @@ from strata.model.identity import NOTHING_SEEN
 from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import MAX_RETRIES, backoff, wiring
-from tasks.starting import Confirmed, Patience, RunId, StartTask, Type
+from tasks.starting import Confirmed, Name, Patience, RunId, StartTask, Type
 
 _AGAIN_SECONDS: Final = 15
 
@@ -25,7 +25,7 @@ def start_backup(
     *,
     fresh: bool = False,
     patience: Patience = 0,
-    override: str = "",
+    override: Name = "",
     confirmed: Confirmed = NOTHING_SEEN,
 ) -> str:
     """Plan a backup of this type and send its stages; returns the backup's id, by which the ledger can be asked.

@@ -27,7 +27,7 @@ from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id, new_run_id
 from strata.sources.port import RestoreMode
-from tasks.stage import StageFailed, unforeseen, wiring
+from tasks.stage import LONGEST, StageFailed, unforeseen, wiring
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -58,7 +58,11 @@ def _one_of(kind: type[Word]) -> BeforeValidator:
 
 
 def _listed(value: object) -> object:
-    return tuple(dict.fromkeys(value)) if isinstance(value, list) else () if value is None else value
+    return tuple(value) if isinstance(value, list) else () if value is None else value
+
+
+def _once(value: tuple[Word, ...]) -> tuple[Word, ...]:
+    return tuple(dict.fromkeys(value))
 
 
 def _identities(value: object) -> Identities:
@@ -68,6 +72,12 @@ def _identities(value: object) -> Identities:
         raise ValueError("it must be what a sender saw, as tasks.enqueue sends it") from None
 
 
+def _bounded(value: str) -> str:
+    if len(value) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST} characters")
+    return value
+
+
 def _names_a_backup(value: str) -> str:
     if not value.strip():
         raise ValueError("it names no backup")
@@ -75,12 +85,13 @@ def _names_a_backup(value: str) -> str:
 
 
 RunId = Annotated[str, AfterValidator(checked_run_id)]
-Reference = Annotated[str, AfterValidator(_names_a_backup)]
+Name = Annotated[str, AfterValidator(_bounded)]
+Reference = Annotated[Name, AfterValidator(_names_a_backup)]
 Type = Annotated[BackupType, _one_of(BackupType)]
 Mode = Annotated[RestoreMode, _one_of(RestoreMode)]
 Store = Annotated[StorageTier, _one_of(StorageTier)]
 Speed = Annotated[ThawSpeed, _one_of(ThawSpeed)]
-Tiers = Annotated[tuple[Annotated[Tier, _one_of(Tier)], ...], BeforeValidator(_listed)]
+Tiers = Annotated[tuple[Annotated[Tier, _one_of(Tier)], ...], BeforeValidator(_listed), AfterValidator(_once)]
 Confirmed = Annotated[Identities, BeforeValidator(_identities)]
 Patience = Annotated[int, Field(ge=0, le=_LONGEST_PATIENCE)]
 

@@ -43,6 +43,7 @@ from strata.model.run import Run, RunKind, RunState, Stage
 from strata.model.thaw import ThawSpeed
 from strata.model.ticket import Baselined, Collected, Compressed, KnownChunks, Merged, Sealed, Stored, Verified
 from strata.model.tier import StorageTier, Tier
+from strata.planning.restore import earlier
 from strata.seal.keyring import Keyring
 from strata.sources.port import RestoreMode
 
@@ -280,6 +281,10 @@ class BackupManager:
         """Write one tier back."""
         plan = self.restore_plan(run_id)
         self.result(run_id, Stage.CHECK, "")
+        if tier not in plan.tiers:
+            raise RunFailed(f"{run_id} does not restore {tier.label}: its plan does not name it")
+        for one in earlier(plan.tiers, tier):
+            self.result(run_id, Stage.APPLY, one)
         restorer = self.restore_stores.read_by(plan).restorer
 
         def work(attempt: Attempt) -> Applied:

@@ -96,6 +96,8 @@ class PruneRuns:
     def sweep(self, run_id: str, tier: StorageTier) -> Swept:
         """Remove from one store what has waited out its grace."""
         self.manager.result(run_id, Stage.MARK, "")
+        if tier not in self.order(run_id).stores:
+            raise RunFailed(f"{run_id} does not prune {tier.upper()}: its order does not name it")
         others = self.running - {run_id}
         return self.manager.runner.run(
             run_id, Stage.SWEEP, tier, Swept, lambda attempt: self.pruner.sweep(tier, others, attempt)

@@ -17,8 +17,17 @@ def rounds(tiers: Sequence[Tier]) -> list[tuple[Tier, ...]]:
     return [part for part in ((Tier.WARM,) if Tier.WARM in tiers else (), others) if part]
 
 
+def earlier(tiers: Sequence[Tier], tier: Tier) -> list[Tier]:
+    """The tiers that are written in rounds before this one's; without them it is not begun."""
+    order = rounds(tiers)
+    return [before for one in order[: _round_of(order, tier)] for before in one]
+
+
 def later(tiers: Sequence[Tier], tier: Tier) -> list[Tier]:
     """The tiers that are written in rounds after this one's; they are looked at once more before it is lasting."""
     order = rounds(tiers)
-    number = next(at for at, one in enumerate(order) if tier in one)
-    return [following for one in order[number + 1 :] for following in one]
+    return [following for one in order[_round_of(order, tier) + 1 :] for following in one]
+
+
+def _round_of(order: Sequence[tuple[Tier, ...]], tier: Tier) -> int:
+    return next(at for at, one in enumerate(order) if tier in one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strata.model.tier import Tier
-from strata.planning.restore import later, rounds
+from strata.planning.restore import earlier, later, rounds
 
 HOT, WARM, COLD = Tier
 
@@ -30,3 +30,10 @@ def test_what_comes_later_is_known() -> None:
     assert later((HOT, WARM, COLD), WARM) == [HOT, COLD]
     assert later((HOT, WARM, COLD), HOT) == []
     assert later((WARM,), WARM) == []
+
+
+def test_what_comes_earlier_is_known() -> None:
+    """The tiers of earlier rounds are those that must be done first."""
+    assert earlier((HOT, WARM, COLD), COLD) == [WARM]
+    assert earlier((HOT, COLD), COLD) == []
+    assert earlier((HOT, WARM), WARM) == []

@@ -1,4 +1,4 @@
-"""What a stage task logs of the stores it used."""
+"""What a stage task takes, and what it logs of the stores it used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery import Celery
 
 from strata.model.tier import StorageTier
 from strata.storage.port import ObjectStore
-from tasks.stage import StageTask, forget_wiring, wiring
+from tasks.stage import StageFailed, StageTask, forget_wiring, wiring
 
 
 @pytest.fixture
@@ -50,3 +50,40 @@ def test_each_store_that_a_stage_used_has_a_line(caplog: pytest.LogCaptureFixtur
 def test_a_stage_that_used_no_store_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Stages between the tiers and the spool are many."""
     assert logged(caplog, lambda _: None) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "sentence"),
+    [
+        ((), {}, "stage takes run_id, number, and was given others"),
+        (("run1",), {}, "stage takes run_id, number"),
+        (("run1", 1, 2), {}, "stage takes run_id, number"),
+        (("run1", 1), {"run_id": "run2"}, "stage takes run_id, number"),
+        (("run1", 1), {"what": 1}, "stage takes run_id, number"),
+        ((["run1"], 1), {}, "run_id of stage is wrong: it must be text"),
+        (("x" * 10_000, 1), {}, "run_id of stage is wrong: it must be text of at most 200 characters"),
+        (("run1", "1"), {}, "number of stage is wrong: it must be a whole number"),
+    ],
+)
+def test_arguments_that_a_stage_does_not_take_are_refused(
+    args: tuple[object, ...], kwargs: dict[str, object], sentence: str
+) -> None:
+    """In one sentence, before anything is done, whoever sent them."""
+
+    def work(run_id: str, number: int) -> str:
+        return f"{run_id} {number}"
+
+    stage = Celery("test", set_as_current=False).task(work, base=StageTask, name="stage")
+    with pytest.raises(StageFailed, match=f"^{sentence}"):
+        stage(*args, **kwargs)
+
+
+@pytest.mark.usefixtures("local")
+def test_a_stage_takes_its_arguments_by_name() -> None:
+    """As `celery call --kwargs` sends them."""
+
+    def work(run_id: str) -> str:
+        return run_id
+
+    stage = Celery("test", set_as_current=False).task(work, base=StageTask, name="stage")
+    assert stage(run_id="run1") == "run1"
