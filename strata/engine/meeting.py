@@ -102,7 +102,7 @@ class Meeting:
         if self.rounds.torn is Torn.FAIL:
             raise RunFailed(
                 f"the tiers could not be cut together in {self.rounds.most} rounds: {why}",
-                hint="Look at the collecting workers, or set STRATA_TORN=tell to keep such backups.",
+                hint="Give the collecting workers a free process for each tier (-c 3), or set STRATA_TORN=tell.",
             )
         return why
 
