@@ -68,7 +68,15 @@ class NoteKind(StrEnum):
     """The store itself refuses to remove it: `until` in the body says how long."""
 
 
-STRICTER: Final = {NoteKind.DAMAGED, NoteKind.COPYING, NoteKind.PINNED, NoteKind.HELD, NoteKind.KEPT, NoteKind.LOCKED}
+STRICTER: Final = {
+    NoteKind.DAMAGED,
+    NoteKind.COPYING,
+    NoteKind.PINNED,
+    NoteKind.HELD,
+    NoteKind.KEPT,
+    NoteKind.LOCKED,
+    NoteKind.OVERWRITING,
+}
 """Kinds that only ever keep or doubt: they count whichever store they were written into."""
 
 

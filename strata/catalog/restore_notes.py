@@ -60,7 +60,8 @@ def marks_by_all_keys(identity: Identity, secrets: Secrets, told: Iterable[Told]
 def body_of(told: Told) -> dict[str, Any]:
     """What stands in the note of a step."""
     tier = told.tier.value if told.tier else None
-    return {"restore": told.restore_id, "backup": told.backup_id, "tier": tier, "targets": sorted(told.targets)}
+    ids = {"restore": told.restore_id, "backup": told.backup_id, "ends": sorted(told.ends)}
+    return {**ids, "tier": tier, "targets": sorted(told.targets), "exact": told.exact}
 
 
 def told_by(notes: Iterable[Note]) -> Iterator[Told]:
@@ -75,4 +76,6 @@ def told_by(notes: Iterable[Note]) -> Iterator[Told]:
                 backup_id=str(body.get("backup", "")),
                 tier=Tier(tier) if tier in list(Tier) else None,
                 targets=frozenset(map(str, body.get("targets", ()))),
+                exact=body.get("exact") is not False,
+                ends=frozenset(map(str, body.get("ends", ()))),
             )

@@ -297,11 +297,9 @@ class BackupManager:
         plan = self.restore_plan(run_id)
 
         def work(_: Attempt) -> Restored:
-            tiers = [self.result(run_id, Stage.APPLY, tier) for tier in plan.tiers]
-            self.unfinished.done(plan)
-            return Restored(
-                backup_id=plan.backup_id, tiers=tuple(Applied.model_validate_json(result) for result in tiers)
-            )
+            tiers = [Applied.model_validate_json(self.result(run_id, Stage.APPLY, tier)) for tier in plan.tiers]
+            self.unfinished.done(plan, [one.tier for one in tiers if one.whole])
+            return Restored(backup_id=plan.backup_id, tiers=tuple(tiers))
 
         restored = self.runner.run(run_id, Stage.FINISH, "", Restored, work)
         self.close(run_id, RunState.DONE)

@@ -47,6 +47,8 @@ class Applied(Document):
     expired: int = 0
     bytes: int = 0
     notes: tuple[str, ...] = ()
+    whole: bool = False
+    """The backup covers every key of the tier."""
 
 
 class Restored(Document):
@@ -127,7 +129,7 @@ class BackupRestorer:
                 f"{tier.label}: of {content.records} records {read} were read and {accounted} accounted for",
                 hint="The restore is not complete; run it again.",
             )
-        return _applied(tier, counts)
+        return _applied(tier, counts, whole=Scope(content.patterns).is_everything)
 
     def _try(self, tiers: Iterable[Tier], descriptions: Mapping[str, Any]) -> None:
         """Raise unless each tier's target can take what the backup holds."""
@@ -233,7 +235,7 @@ def _known(stack: StackReader, mode: RestoreMode) -> KnownKeys:
     return known
 
 
-def _applied(tier: Tier, counts: ApplyCounts) -> Applied:
+def _applied(tier: Tier, counts: ApplyCounts, *, whole: bool) -> Applied:
     return Applied(
         tier=tier,
         written=counts.written,
@@ -242,6 +244,7 @@ def _applied(tier: Tier, counts: ApplyCounts) -> Applied:
         expired=counts.expired,
         bytes=counts.bytes,
         notes=tuple(counts.notes),
+        whole=whole,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,8 +15,8 @@ from strata.errors import BackupNotFound, HalfRestored, SettingError, StorageErr
 from strata.model.backup_type import RULES, Manner
 from strata.model.plan import BackupPlan, RestorePlan
 from strata.model.tier import StorageTier, Tier
-from strata.planning.unfinished import Step, Told, advice, sentences, unfinished
-from strata.sources.port import Permit
+from strata.planning.unfinished import Step, Told, advice, leaves_nothing_of, sentences, unfinished
+from strata.sources.port import Permit, RestoreMode
 
 
 class _NotingPermit:
@@ -58,14 +58,17 @@ class UnfinishedRestores:
 
     def permit(self, plan: RestorePlan, tier: Tier, permit: Permit) -> Permit:
         """The same permit, which notes that the tier is being overwritten when it is first asked and given."""
-        return _NotingPermit(permit, lambda: self._note(Step.BEGUN, plan, tier))
+        return _NotingPermit(permit, lambda: self._note(self._step(Step.BEGUN, plan, tier)))
 
-    def done(self, plan: RestorePlan) -> None:
-        """Note that every tier of a restore is what the backup held."""
+    def done(self, plan: RestorePlan, whole: Collection[Tier]) -> None:
+        """Note that every tier of a restore is what the backup held; `whole` are those of which it covers every key."""
         with suppress(StorageError):
-            if any(one.restore_id == plan.restore_id for one in self._told()):
-                for tier in plan.tiers:
-                    self._note(Step.DONE, plan, tier)
+            left = unfinished(self._told())
+            begun = {one.tier: one.targets for one in left if one.restore_id == plan.restore_id}
+            for tier in plan.tiers if begun else ():
+                step = replace(self._step(Step.DONE, plan, tier), targets=begun.get(tier, frozenset()))
+                ends = {one.restore_id for one in left if leaves_nothing_of(step, one, whole=tier in whole)}
+                self._note(replace(step, ends=frozenset(ends)))
 
     def settle(self, restore_id: str) -> list[Tier]:
         """Note that what a restore left is as it should be; the tiers that it had begun."""
@@ -115,12 +118,16 @@ class UnfinishedRestores:
     def _told(self) -> list[Told]:
         return list(told_by(self.book.of(SUBJECT)))
 
-    def _note(self, step: Step, plan: RestorePlan, tier: Tier) -> None:
-        told = Told(step, plan.restore_id, self.clock.now(), plan.backup_id, tier)
+    def _step(self, step: Step, plan: RestorePlan, tier: Tier) -> Told:
+        exact = RestoreMode(plan.mode) is RestoreMode.EXACT
+        return Told(step, plan.restore_id, self.clock.now(), plan.backup_id, tier, exact=exact)
+
+    def _note(self, told: Told) -> None:
         with suppress(StrataError):
             if self.writes():
-                told = replace(told, targets=self._marks(tier))
-                self.book.add(KINDS[step], SUBJECT, told.at, body_of(told))
+                if told.tier and not told.targets:
+                    told = replace(told, targets=self._marks(told.tier))
+                self.book.add(KINDS[told.step], SUBJECT, told.at, body_of(told))
 
     def _marks(self, tier: Tier) -> frozenset[str]:
         try:

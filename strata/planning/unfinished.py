@@ -24,7 +24,10 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Told:
-    """One step of a restore; `targets` are marks of the place that the tier was, of which one in common is enough."""
+    """One step of a restore; `targets` are marks of the place that the tier was, of which one in common is enough.
+
+    `exact`: it removes what the backup does not hold. `ends` names the other restores that a done one ends.
+    """
 
     step: Step
     restore_id: str
@@ -32,10 +35,12 @@ class Told:
     backup_id: str = ""
     tier: Tier | None = None
     targets: frozenset[str] = frozenset()
+    exact: bool = True
+    ends: frozenset[str] = frozenset()
 
 
 def unfinished(told: Iterable[Told]) -> list[Told]:
-    """The beginnings that nothing ended: neither their own restore, nor a later one of the same tier, nor a person."""
+    """The beginnings that nothing ended: neither their own restore, nor another of the same tier, nor a person."""
     steps = list(told)
     ends = [one for one in steps if one.step is not Step.BEGUN]
     begun = [one for one in steps if one.step is Step.BEGUN and not any(_ends(end, one) for end in ends)]
@@ -43,10 +48,19 @@ def unfinished(told: Iterable[Told]) -> list[Told]:
 
 
 def _ends(end: Told, begun: Told) -> bool:
-    """Whether a step is the end of a beginning. Its own restore's end comes after it, whatever the clocks say."""
-    if end.restore_id == begun.restore_id:
-        return True
-    return end.tier is begun.tier and bool(end.targets & begun.targets) and end.at >= begun.at
+    """Whether a step is the end of a beginning. No clock says so: machines have several, and they jump."""
+    return end.restore_id == begun.restore_id or (end.tier is begun.tier and begun.restore_id in end.ends)
+
+
+def leaves_nothing_of(done: Told, begun: Told, *, whole: bool) -> bool:
+    """Whether a restore that is done leaves nothing of what another had begun; `whole`: its backup covers every key.
+
+    Where it does not, or keeps what the backup does not hold, only the same backup restored in the same way does.
+    """
+    if done.tier is not begun.tier or not done.targets & begun.targets:
+        return False
+    same = done.backup_id == begun.backup_id and (done.exact or not begun.exact)
+    return same or (whole and done.exact)
 
 
 def sentences(found: Iterable[Told]) -> list[str]:
@@ -68,8 +82,9 @@ def _sentence(parts: list[Told]) -> str:
 def advice(found: Iterable[Told]) -> str:
     """What to do about it."""
     first = next(iter(found))
+    mode = "" if first.exact else " --mode overlay"
     return (
-        f"Run `strata restore {first.backup_id}` again; where the state is as it should be, "
+        f"Run `strata restore {first.backup_id}{mode}` again; where the state is as it should be, "
         f"`strata settle {first.restore_id}`."
     )
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strata.catalog.memory_ledger import MemoryLedger
+from strata.engine.local import restore_here
 from strata.errors import BackupNotFound, HalfRestored, SourceError
 from strata.model.backup_type import BackupType
 from strata.model.identity import Identity
 from strata.model.run import RunState
 from strata.model.tier import Tier
 from strata.sources.port import Permit, RestoreMode
-from strata.testing import FlakyStore, MemoryApplication, MemorySource, always
-from tests.engine.workbench import Workbench, tiers_of
+from strata.testing import FlakyStore, MemoryApplication, MemorySource, SettableClock, always
+from tests.engine.workbench import RUN, Workbench, tiers_of
 
 
 class StumblingSource(MemorySource):
@@ -110,6 +112,38 @@ def test_a_restore_of_one_tier_ends_it_for_that_tier_alone(bench: Workbench) -> 
     fail_half_way(bench)
     bench.restore("hot alone".replace(" ", "-"), tiers=(Tier.HOT,))
     with pytest.raises(HalfRestored, match=r"tiers that are half restored: WARM \(PostgreSQL\):"):
+        bench.backup("mixture", BackupType.INCREMENTAL)
+
+
+def test_a_restore_of_some_keys_ends_nothing_of_the_others(bench: Workbench) -> None:
+    """A SNAPSHOT that is restored afterwards says nothing of the keys that it does not cover."""
+    bench.backup("some-keys", BackupType.SNAPSHOT)
+    hot = stumbling(bench)
+    hot.stumbles = True
+    with pytest.raises(SourceError, match="half way"):
+        restore_here(bench.manager, RUN, "stumbled", RestoreMode.EXACT, ())
+    hot.stumbles = False
+    restore_here(bench.manager, "some-keys", "part", RestoreMode.EXACT, ())
+    with pytest.raises(HalfRestored):
+        bench.backup("mixture", BackupType.INCREMENTAL)
+
+
+def test_an_overlay_ends_nothing_of_an_exact_restore(bench: Workbench) -> None:
+    """What the half restore wrote, and the backup that is laid over it does not hold, is still there."""
+    fail_half_way(bench)
+    bench.restore("over", RestoreMode.OVERLAY)
+    with pytest.raises(HalfRestored):
+        bench.backup("mixture", BackupType.INCREMENTAL)
+
+
+def test_a_clock_that_was_set_back_hides_no_half_restore(bench: Workbench) -> None:
+    """The restore of before, which is done by a later time, does not end the one that came after it."""
+    fail_half_way(bench, "first")
+    bench.restore("done")
+    assert isinstance(bench.clock, SettableClock)
+    bench.clock.advance(timedelta(hours=-1))
+    fail_half_way(bench, "second")
+    with pytest.raises(HalfRestored, match="second"):
         bench.backup("mixture", BackupType.INCREMENTAL)
 
 
