@@ -30,7 +30,7 @@ from strata.model.coverage import Coverage, SourceKind
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.tier import Tier
 
-_VERSION: Final = 6
+_VERSION: Final = 7
 _DOMAIN: Final = b"strata cache v0\n"
 _SEAL_DOMAIN: Final = b"strata cache seal v0\n"
 _BUSY_SECONDS: Final = 1.0
@@ -47,7 +47,7 @@ CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes I
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
     created_at TEXT, recorded_at TEXT, parent TEXT, covers TEXT, records INTEGER, logical INTEGER, added INTEGER,
-    stacked INTEGER, store_id TEXT, installation TEXT, layers BLOB, lenders INTEGER
+    stacked INTEGER, store_id TEXT, installation TEXT, sealed_by TEXT, layers BLOB, lenders INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE note (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, kind TEXT, subject TEXT, at TEXT, body TEXT,
@@ -224,12 +224,12 @@ def _read(tables: _Tables) -> Kept:
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
-        added, stacked, store_id, installation, numbers, lenders,
+        added, stacked, store_id, installation, sealed_by, numbers, lenders,
     ) in manifest_rows:  # fmt: skip
         packed = array("I", numbers)
         row = Row(
             backup_id, types[kind], generation, moment(created), moment(recorded), parent, covered(covers), records,
-            logical, added, stacked, store_id, installation, tuple([layers[number] for number in packed]),
+            logical, added, stacked, store_id, installation, sealed_by, tuple([layers[number] for number in packed]),
             lenders,
         )  # fmt: skip
         rows[name] = Entered(Stamp(size, modified), key_id, row)
@@ -254,7 +254,7 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
     )
     numbers = dict(database.execute("SELECT id, number FROM layer"))
     database.executemany(
-        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 19)})",  # noqa: S608 - question marks
+        f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 20)})",  # noqa: S608 - question marks
         [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
     )
     database.executemany(
@@ -288,6 +288,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.stacked_bytes,
         row.store_id,
         row.installation,
+        row.sealed_by,
         array("I", [numbers[layer_id] for layer_id in row.layers]).tobytes(),
         row.lenders,
     )

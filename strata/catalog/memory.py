@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -21,6 +21,10 @@ class StoreMemory(Protocol):
         """Remember that a store holds a backup; the newest few of each store are kept."""
         ...
 
+    def forget(self, url: str, backups: Sequence[str]) -> None:
+        """Remember no longer that a store holds these backups."""
+        ...
+
     def recall(self, url: str) -> Mapping[str, int]:
         """The backups that a store is remembered to hold, with their generations."""
         ...
@@ -36,6 +40,9 @@ class NoMemory:
         return None
 
     def remember(self, url: str, backup_id: str, generation: int) -> None:
+        """Nothing is kept."""
+
+    def forget(self, url: str, backups: Sequence[str]) -> None:
         """Nothing is kept."""
 
     def recall(self, url: str) -> Mapping[str, int]:  # noqa: ARG002

@@ -165,6 +165,11 @@ class Owner:
         with suppress(BrokerUnavailable):
             self._memory.remember(url, backup_id, generation)
 
+    def forget(self, url: str, backups: Sequence[str]) -> None:
+        """Remember no longer what was removed from a store; the removal in the store tells it too."""
+        with suppress(BrokerUnavailable):
+            self._memory.forget(url, backups)
+
     def _told(self) -> str | None:
         return self._named or self._memory.installation()
 

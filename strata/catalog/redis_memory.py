@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from strata.catalog.redis_answers import asking
@@ -34,6 +34,11 @@ class RedisMemory:
             pipe.zadd(_RECORDED + url, {backup_id: generation})
             pipe.zremrangebyrank(_RECORDED + url, 0, -_NEWEST - 1)
             pipe.execute()
+
+    def forget(self, url: str, backups: Sequence[str]) -> None:
+        if backups:
+            with asking("the ledger"):
+                self._redis.zrem(_RECORDED + url, *backups)
 
     def recall(self, url: str) -> Mapping[str, int]:
         with asking("the ledger"):

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from strata.catalog.metadata import MANIFESTS, backup_id_of, is_manifest
 from strata.catalog.notes import READ_THREADS, NoteStore, told_id
 from strata.catalog.signed import SignedForm, Signer
 from strata.errors import IntegrityError, KeyringError, ObjectNotFound
@@ -69,6 +70,10 @@ class RemovalBook:
         here = told_id(self._store, self._signer)
         return frozenset(backup_id for removal in removals if removal.store == here for backup_id in removal.backups)
 
+    def listed(self) -> frozenset[str]:
+        """The backups that the store lists now."""
+        return frozenset(backup_id_of(info.name) for info in self._store.list(MANIFESTS) if is_manifest(info.name))
+
     def _read(self, name: str) -> Removal | None:
         with suppress(ObjectNotFound, IntegrityError, KeyringError):
             return _FORM.read(Removal, name, self._store.get(name), self._signer)[0]
@@ -83,12 +88,15 @@ def is_removal(name: str) -> bool:
 def disappeared(known: Mapping[str, int], listed: Iterable[str], book: RemovalBook, now: datetime) -> dict[str, int]:
     """Of the backups that a witness knows those that went without a word, with their generations.
 
-    Only where one is not listed the removals are read.
+    Only where one is not listed the removals are read, and the store is listed again: what was recorded or removed
+    since the first listing did not disappear.
     """
     oldest = (now - timedelta(days=KEPT_DAYS - 10)).timestamp() * 1000
-    there = set(listed)
+    there = frozenset(listed)
     absent = {name: generation for name, generation in known.items() if name not in there and generation > oldest}
     if not absent:
         return {}
-    removed = book.backups()
-    return {name: generation for name, generation in absent.items() if name not in removed}
+    explained = book.backups()
+    absent = {name: generation for name, generation in absent.items() if name not in explained}
+    there = book.listed() if absent else there
+    return {name: generation for name, generation in absent.items() if name not in there}

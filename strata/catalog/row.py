@@ -37,6 +37,8 @@ class Row(NamedTuple):
     """The store it was made in."""
     installation: str
     """Who made it."""
+    sealed_by: str
+    """The key that wraps its data key."""
     layers: tuple[str, ...]
     """Those of its stacks, and last those that only lend chunks."""
     lenders: int
@@ -96,6 +98,7 @@ def row_of(manifest: BackupMetadata) -> tuple[Row, dict[str, LayerFacts]]:
         stacked_bytes=manifest.stacked_bytes,
         store_id=manifest.store_id,
         installation=manifest.installation,
+        sealed_by=manifest.key_id,
         layers=tuple(facts),
         lenders=len(lent),
     )

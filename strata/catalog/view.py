@@ -212,6 +212,7 @@ def _entry(row: Row, copies: tuple[Copy, ...], decided: _Decisions) -> Catalogue
         layers=row.layers,
         copies=copies,
         installation=row.installation,
+        sealed_by=row.sealed_by,
         pinned=decided.pinned.get(row.backup_id, False),
         legal_hold=decided.held.get(row.backup_id, False),
         removal_marked_at=decided.removed.get(row.backup_id),

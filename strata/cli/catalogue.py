@@ -21,8 +21,12 @@ def rebuild(output: Output) -> None:
     from strata.store_wiring import StoreWiring
 
     wiring = StoreWiring(load_settings(), tell=output.note)
-    for store in wiring.stores.values():
-        wiring.catalogue_cache.forget(store.url)
+    gone = {one.store for one in wiring.catalogue.view().gone}
+    for tier, store in wiring.stores.items():
+        if tier in gone:
+            output.note(f"Backups disappeared from {tier.upper()}: what is kept of it stays. `strata list` names them.")
+        else:
+            wiring.catalogue_cache.forget(store.url)
     view = wiring.catalogue.view()
     tell_silent(output, view.silent)
     read = {shelf.tier: len(shelf.rows) for shelf in view.shelves}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from strata.cli.output import Output, common_options, plain_table
+from strata.errors import KeyringError
 
 if TYPE_CHECKING:
     from strata.engine.doctor import Examined, Finding, Part
-    from strata.model.tier import Tier
+    from strata.engine.store_trial import StoreTrial
+    from strata.model.tier import StorageTier, Tier
     from strata.settings import Settings
     from strata.wiring import Wiring
 
@@ -71,7 +74,22 @@ def _stores(wiring: Wiring) -> Iterator[Part]:
             locking=locking.store if locking else None,
             lock_mode=locking.mode if locking else LockMode.GOVERNANCE,
         )
-        yield Part(tier.value.upper(), store.url, trial.findings)
+        findings = partial(_store, trial, wiring, tier)
+        yield Part(tier.value.upper(), store.url, findings)
+
+
+def _store(trial: StoreTrial, wiring: Wiring, tier: StorageTier) -> Iterator[Finding]:
+    """What a store does, and what lies in it; without a keyring only what it does."""
+    from strata.catalog.owner import Owner
+    from strata.engine.store_contents import StoreContents
+
+    yield from trial.findings()
+    try:
+        keyring = wiring.keyring
+    except KeyringError:  # its own part tells
+        return
+    owner = Owner(wiring.stores, keyring, named=wiring.known_installation())
+    yield from StoreContents(tier, wiring.bare_stores[tier], owner, wiring.catalogue).findings()
 
 
 def _spool(wiring: Wiring) -> Iterable[Finding]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,6 +23,7 @@ from strata.model.copies import BackupStatus, CatalogueEntry
 from strata.model.coverage import Doubt
 from strata.model.run import RunState
 from strata.model.tier import StorageTier, Tier
+from strata.planning.soundness import named
 
 if TYPE_CHECKING:
     from strata.catalog.unreadable import Unreadable
@@ -70,7 +72,8 @@ def list_command(
     """Show the backups of all stores, newest first, and where each lies: in Local, Network, Cloud, Archive.
 
     A store that does not answer is named, and so is a manifest that cannot be read; neither hides another. Ends with 17
-    where a manifest cannot be read, or a backup that this machine or the ledger knew has disappeared.
+    where a manifest cannot be read, a backup cannot be opened with this keyring, or one that this machine or the ledger
+    knew has disappeared.
     """
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
@@ -90,11 +93,13 @@ def list_command(
         backup_type=backup_type, status=BackupStatus(status) if status else None, since=since, until=until
     )
     shown = found[:limit]
-    output.document(_as_document(view, shown))
+    locked = [one for one in view.entries if not wiring.keyring.opens(one.sealed_by)]
+    output.document({**_as_document(view, shown), "without_key": [one.backup_id for one in locked]})
     tell_silent(output, view.silent)
     if not output.json:
         _show(output, view, shown, len(found))
-    return UNSOUND if view.unreadable or view.gone else 0
+        _show_locked(output, locked)
+    return UNSOUND if view.unreadable or view.gone or locked else 0
 
 
 def entry_document(entry: CatalogueEntry, doubts: Sequence[Doubt]) -> dict[str, Any]:
@@ -173,6 +178,13 @@ def _show_missing(output: Output, view: View) -> None:
     for gone in view.gone:
         where = f"{gone.backup_id} was in {gone.store.upper()}, and nothing of ours removed it"
         output.out.print(Text.assemble(("disappeared: ", "bold red"), where), soft_wrap=True)
+
+
+def _show_locked(output: Output, locked: list[CatalogueEntry]) -> None:
+    """Backups that are there, and that this keyring cannot open."""
+    for key_id, entries in groupby(sorted(locked, key=lambda one: one.sealed_by), lambda one: one.sealed_by):
+        ids = [one.backup_id for one in entries]
+        output.say(f"[bold red]no key:[/] the keyring does not hold {key_id}, which opens {named(ids)}")
 
 
 def _where(bad: Unreadable) -> str:

@@ -46,7 +46,8 @@ def status_command(output: Output) -> int:
     lines = report(view.entries, strategy, wiring.promises, now).lines
     missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
     half = unfinished(told_by(note for shelf in view.shelves for note in shelf.notes))
-    sound = soundness(view.unreadable, view.gone, retention.frozen)
+    locked = [one.backup_id for one in view.entries if not wiring.keyring.opens(one.sealed_by)]
+    sound = soundness(view.unreadable, view.gone, retention.frozen, locked)
     found = PolicyReport(lines=(*lines, missing, unfinished_line(half), *sound))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
@@ -60,18 +61,18 @@ def status_command(output: Output) -> int:
 
 
 def soundness(
-    unreadable: Sequence[Unreadable], gone: Sequence[Gone], frozen: Sequence[str]
+    unreadable: Sequence[Unreadable], gone: Sequence[Gone], frozen: Sequence[str], locked: Sequence[str]
 ) -> tuple[PolicyLine, PolicyLine, PolicyLine]:
     """Whether the stores are as we left them, and whether a prune can remove anything."""
     from strata.planning.soundness import gone_line, prune_line, readable_line
 
     bad = [one for one in unreadable if not one.keyless]
-    keyless = [one for one in unreadable if one.keyless]
+    keyless = [*(one.name for one in unreadable if one.keyless), *locked]
     stopped = {one.store for one in unreadable if one.store} | {one.store for one in gone}
     waiting = [f"nothing is removed from {tier.upper()}" for tier in sorted(stopped)]
     return (
         gone_line([one.backup_id for one in gone], sorted({one.store for one in gone})),
-        readable_line([one.name for one in bad], [one.name for one in keyless]),
+        readable_line([one.name for one in bad], keyless),
         prune_line([*frozen, *waiting]),
     )
 

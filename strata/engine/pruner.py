@@ -141,7 +141,11 @@ class Pruner:
         if planned is None or planned.frozen:
             return Swept(storage_tier=tier, frozen=planned.frozen if planned else whole.prune.frozen)
         named = {entry.backup_id: entry.layers for entry in whole.view.entries}
-        return Sweep(self.depots.of(tier), planned, named, attempt, self.clock).run()
+        depot = self.depots.of(tier)
+        swept = Sweep(depot, planned, named, attempt, self.clock).run()
+        if self.owner:
+            self.owner.forget(depot.store.url, [item.name for item in planned.manifests])
+        return swept
 
 
 def _state_of(depot: Depot, shelf: Shelf) -> StoreState:

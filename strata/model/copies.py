@@ -64,6 +64,8 @@ class CatalogueEntry(Document):
     copies: tuple[Copy, ...]
     installation: str = ""
     """The installation that made it."""
+    sealed_by: str = ""
+    """The wrapping key that opens it."""
     pinned: bool = False
     """Kept until it is unpinned."""
     legal_hold: bool = False

@@ -78,6 +78,10 @@ class Keyring(Protocol):
         """The data key that was wrapped by key `key_id`."""
         ...
 
+    def opens(self, key_id: str) -> bool:
+        """Whether it holds the wrapping key of that id."""
+        ...
+
     def sign(self, message: bytes) -> tuple[str, bytes]:
         """The signing key's id and its signature of the message."""
         ...
@@ -173,6 +177,9 @@ class FileKeyring:
         except IntegrityError:
             raise IntegrityError(f"the data key wrapped by {key_id} is damaged") from None
         return DataKey(key_id, wrapped, secret)
+
+    def opens(self, key_id: str) -> bool:
+        return any(key.key_id == key_id and key.purpose is Purpose.WRAP for key in self._keys)
 
     def sign(self, message: bytes) -> tuple[str, bytes]:
         key = self._current(Purpose.SIGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,10 @@ def test_a_store_that_was_rolled_back_is_red(
     (line,) = [line for line in status.document["lines"] if line["rule"] == "nothing disappears"]
     assert not line["holds"]
     assert backups[1] in line["finding"]
+    doctor = strata("doctor", "--json")
+    assert doctor.code == 13
+    (local,) = [part for part in doctor.document["parts"] if part["part"] == "LOCAL"]
+    assert [one["check"] for one in local["findings"] if one["verdict"] == "failed"] == ["backups"]
     prune = strata("prune", "--dry-run", "--local", "--json")
     assert prune.code == UNSOUND
     assert "disappeared" in prune.document["plan"]["stores"][0]["frozen"][0]
@@ -166,3 +171,43 @@ def test_a_lost_identity_is_written_anew_by_a_persons_word(
     assert strata("stores", "adopt", "local", "--yes").code == 0
     assert strata("backup", "incremental", "--local").code == 0
     assert strata("list").code == 0
+
+
+def test_the_doctor_names_what_is_not_ours(strata: Command, configured: Path, backups: list[str]) -> None:
+    """Files of other people and links are named, and are no failure."""
+    assert backups
+    (configured / "backups" / "manifests" / "shopping.txt").write_text("milk")
+    (configured / "backups" / "history").mkdir(exist_ok=True)
+    (configured / "backups" / "history" / "more").symlink_to(configured)
+    (local,) = [part for part in strata("doctor", "--json").document["parts"] if part["part"] == "LOCAL"]
+    (names,) = [one for one in local["findings"] if one["check"] == "names"]
+    assert names["verdict"] == "weaker"
+    assert "history/more, manifests/shopping.txt" in names["said"]
+
+
+def test_what_the_keyring_cannot_open_is_named(strata: Command, configured: Path, backups: list[str]) -> None:
+    """Manifests whose wrapping key is gone can be listed, and nobody can restore them: that is told in time."""
+    file = configured / "keyring.json"
+    document = json.loads(file.read_text())
+    for key in document["keys"]:
+        if key["purpose"] == "wrap":
+            key["id"] = "w-another"
+    file.write_text(json.dumps(document))
+    listed = strata("list", "--json")
+    assert listed.code == UNSOUND
+    assert sorted(listed.document["without_key"]) == sorted(backups)
+    assert "no key: the keyring does not hold" in strata("list").out
+    lines = {line["rule"]: line for line in strata("status", "--json").document["lines"]}
+    assert "2 backups cannot be opened with this keyring" in lines["every manifest can be read"]["finding"]
+
+
+def test_a_rebuild_of_the_cache_forgets_no_disappearance(
+    strata: Command, configured: Path, backups: list[str], hot_url: str
+) -> None:
+    """Only a person's word settles it."""
+    assert strata("list").code == 0
+    forget_ledger(hot_url, configured)
+    roll_back(configured)
+    said = strata("catalogue", "rebuild")
+    assert "Backups disappeared from LOCAL" in said.err
+    assert strata("list", "--json").document["disappeared"] == [{"store": "local", "backup_id": backups[1]}]
