@@ -1,12 +1,12 @@
 """Which backups are kept and which may go: a pure decision, with every reason.
 
 A backup is kept where any of these holds: its days are not over; a keep rule of its type counts it; it is pinned or
-under legal hold; it is the last good one of its type, or of a tier of its type; a clock lies about it
-(strata/planning/clocks.py). Keep rules are restic's (https://restic.readthedocs.io/en/stable/060_forget.html): hours,
-days, ISO weeks, months and years by the calendar, in UTC; only those count that have a backup, of which the latest is
-kept; and while a rule has counts left, it keeps the oldest backup too. Backups of which every copy is damaged, or that
-are in doubt, or of state that was handed over, take the place of no good one in a rule; and while the newest backup of
-a type is in doubt, nothing is removed.
+under legal hold; it is the last good one of its type, or of a tier of its type; the newest are judged by it
+(strata/planning/witnesses.py); a clock lies about it (strata/planning/clocks.py). Keep rules are restic's
+(https://restic.readthedocs.io/en/stable/060_forget.html): hours, days, ISO weeks, months and years by the calendar, in
+UTC; only those count that have a backup, of which the latest is kept; and while a rule has counts left, it keeps the
+oldest backup too. Backups of which every copy is damaged, or that are in doubt, or of state that was handed over, take
+the place of no good one in a rule; and while the newest backup of a type is in doubt, nothing is removed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from strata.model.removal import Decision, RetentionPlan
 from strata.model.tier import Tier
 from strata.planning.clocks import Clocks
 from strata.planning.goodness import Judgement
+from strata.planning.witnesses import witnesses
 
 DAYS: Final[Mapping[BackupType, int]] = {
     BackupType.FULL: 90,
@@ -74,6 +75,9 @@ class RetentionService:
             reasons[backup_id] += whys
         for backup_id, why in _accepted(judgement.newest, reasons):
             reasons[backup_id].append(why)
+        if not frozen:
+            for backup_id in witnesses(judgement, [entry for entry in entries if reasons[entry.backup_id]]):
+                reasons[backup_id].append("later backups are judged by its records")
         why_frozen = _why_frozen(clocks, judgement)
         return RetentionPlan(
             decisions=tuple(
