@@ -19,15 +19,18 @@ IN_DOUBT: Final = 14
 
 
 def doubts_of(wiring: StoreWiring, ledger: Ledger, kind: BackupType, backup_id: str) -> tuple[Doubt, ...]:
-    """What a backup that was just made may lack: by those of every store that answers, and of its own as it ended.
+    """What a backup that was just made may lack, by the backups of every store, as `status` and `accept` see it.
 
-    After a stubborn one no other store is asked: whoever makes it cannot wait for one that hangs.
+    Its own store's alone, as the run ended, tell it while another store does not answer; and after a stubborn one,
+    because whoever makes it cannot wait for a store that hangs.
     """
     if RULES[kind].manner is Manner.STUBBORN:
         return doubts_recorded(ledger, backup_id)
     view = wiring.catalogue.view()
     entry = view.entry(backup_id)
     found = view.judgement.doubts(entry) if entry else ()
+    if entry and not view.silent:
+        return found
     told = {(doubt.kind, doubt.tier) for doubt in found}
     recorded = doubts_recorded(ledger, backup_id)
     return (*found, *(doubt for doubt in recorded if (doubt.kind, doubt.tier) not in told))

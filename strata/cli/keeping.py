@@ -73,8 +73,10 @@ def accept_command(output: Output, backup: str, reason: str) -> None:
     entry = view.entry(backup_id)
     doubts = view.judgement.doubts(entry) if entry else ()
     if not doubts:
-        wiring.catalogue.refuse_silence(f"whether {backup_id} is in doubt cannot be told")
-        done = "is accepted already" if entry and entry.accepted else "is in no doubt: there is nothing to accept"
+        done = "is accepted already"
+        if not (entry and entry.accepted):
+            wiring.catalogue.refuse_silence(f"whether {backup_id} is in doubt cannot be told")
+            done = "is in no doubt: there is nothing to accept"
         output.say(f"Backup [bold]{backup_id}[/] {done}.")
         output.document({"backup_id": backup_id, "kind": "accepted", "noted": [], "missed": {}, "doubts": []})
         return
@@ -102,7 +104,7 @@ def _write(output: Output, wiring: StoreWiring, backup_id: str, kind: str, body:
     noted, missed = wiring.catalogue.note(NoteKind(kind), backup_id, wiring.clock.now(), body)
     output.say(f"Backup [bold]{backup_id}[/] {said}; noted in {_words(noted)}.")
     for tier, why in missed.items():
-        output.note(f"{tier.upper()} did not take the note, the others' counts: {why}")
+        output.note(f"The note could not be written to {tier.upper()}: {why}. One store that has it is enough.")
     output.document({"backup_id": backup_id, "kind": kind, "noted": noted, "missed": missed})
 
 

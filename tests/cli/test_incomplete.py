@@ -177,3 +177,22 @@ def test_an_incremental_that_stores_everything_stays_an_incremental(strata: Comm
     assert (first["type"], first["parent"]) == ("incremental", None)
     differential = strata("show", made(strata, "differential"), "--json").document
     assert differential["parent"] == first["backup_id"]
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_was_accepted_is_not_told_again_of_backups_in_another_store(
+    strata: Command, configured: Path, monkeypatch: pytest.MonkeyPatch, hot: redis.Redis
+) -> None:
+    """The note on an INCREMENTAL lies in LOCAL, the FULLs in NETWORK: `backup` says what `status` and `accept` do."""
+    network = configured / "network"
+    network.mkdir()
+    monkeypatch.setenv("STRATA_NETWORK_URL", network.as_uri())
+    assert strata("stores", "init", "network", "--any-folder").code == 0
+    made(strata)
+    made(strata, "incremental")
+    hot.delete(*(f"other:{number}" for number in range(10)), "position:1")
+    fewer = made(strata, "incremental", code=IN_DOUBT)
+    assert strata("accept", fewer).code == 0
+    full = made(strata)
+    assert "in no doubt" in strata("accept", full).out
+    assert "is accepted already" in strata("accept", fewer).out
