@@ -15,6 +15,7 @@ from strata.s3client import Fault, FaultKind, Translated
 from strata.sources.s3_get import PlainGets, TooLong
 from strata.sources.s3_listing import Listing
 from strata.sources.s3_object import attrs_of, cold_failure
+from strata.sources.s3_rehearse import SCRATCH
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -106,6 +107,7 @@ class Bucket:
             _entry(found, start)
             for found in answer.get("Contents", [])
             if len(found["Key"]) > start  # the prefix's own folder marker is not below it
+            and found["Key"][start:] != SCRATCH
             and (found["Key"] == name or not listing.is_name)
         ]
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from strata.sources.s3_bucket import Bucket
 
 SCRATCH: Final = "strata-rehearsal-may-be-removed"
-"""Always the same name, so that what a process left that died is taken away by the next."""
+"""Always the same name, so that what a process left that died is taken away by the next, and is no state meanwhile."""
 
 _BODY: Final = b"A restore was tried here. This object may be removed.\n"
 

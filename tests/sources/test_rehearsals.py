@@ -12,6 +12,7 @@ from strata.errors import SourceError
 from strata.model.record import VALUE_BYTES
 from strata.sources.port import RestoreMode
 from strata.sources.redis_hot import RedisHot
+from strata.sources.s3_rehearse import SCRATCH
 from tests.s3_proxy import Spoil, spoiling_proxy
 from tests.sources.hot_state import EVERYTHING, batch, client
 from tests.sources.s3_objects import Service
@@ -81,6 +82,19 @@ def test_a_trial_works_on_a_plain_service(rclone: Service, bucket: str) -> None:
     """A service without versions takes the object and gives it back."""
     rclone.cold(f"{bucket}/below/").check({})
     assert "Contents" not in rclone.client.list_objects_v2(Bucket=bucket)
+
+
+def test_what_a_killed_trial_of_s3_left_is_no_state(moto: Service) -> None:
+    """A process that died between putting and removing its object leaves nothing that a backup would hold."""
+    name = f"trial-{os.urandom(4).hex()}"
+    moto.client.create_bucket(Bucket=name)
+    moto.client.put_object(Bucket=name, Key=f"below/{SCRATCH}", Body=b"x")
+    cold = moto.cold(f"{name}/below/")
+    with cold.connect() as session:
+        session.cut()
+        assert not list(session.read(EVERYTHING))
+    cold.check({})
+    assert "Contents" not in moto.client.list_objects_v2(Bucket=name)
 
 
 def test_a_bucket_that_takes_no_objects_is_told(moto: Service) -> None:
