@@ -16,7 +16,7 @@ from strata.catalog.ledger import Ledger
 from strata.cli.output import Output, seconds
 from strata.cli.progress import Line, LineState, Sight, Watch
 from strata.cli.thawing import waits
-from strata.errors import BrokerUnavailable, RunFailed, StrataError
+from strata.errors import BrokerUnavailable, HalfRestored, RunFailed, StrataError
 from strata.model.run import Run, RunState, Stage
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ _INTERRUPTED: Final = 130
 _BAR: Final = 20
 _GOES_ON: Final = "goes on. See how it stands: strata runs"
 _UNCONFIRMED: Final = "is not confirmed, so nothing will be done."
+_HINTS: Final = {HalfRestored.code: "`strata status` says what ends it: that restore again, or `strata settle`."}
 _MARKS: Final = {LineState.WAITING: ("·", "dim"), LineState.WORKING: ("▸", "yellow"), LineState.DONE: ("✓", "green")}
 
 
@@ -215,7 +216,7 @@ def done(run: Run) -> Run:
     if run.state is RunState.DONE:
         return run
     if run.state is RunState.REFUSED:
-        raise _class_of(run.code)(run.reason, hint="`strata runs` shows what is going on.")
+        raise _class_of(run.code)(run.reason, hint=_HINTS.get(run.code, "`strata runs` shows what is going on."))
     raise RunFailed(f"{run.run_id} failed: {run.reason}", hint="`strata runs` shows it; the workers' logs say more.")
 
 

@@ -12,7 +12,7 @@ import redis
 from strata.catalog.redis_ledger import RedisLedger
 from strata.cli.output import Output
 from strata.cli.watching import StillRunning, follow
-from strata.errors import BrokerUnavailable, LeaseHeld, RunFailed
+from strata.errors import BrokerUnavailable, HalfRestored, LeaseHeld, RunFailed
 from strata.model.run import Run, RunKind, RunState
 from workers.local_stack.servers import RedisServer
 
@@ -59,6 +59,14 @@ def test_refused_run_is_told_as_the_error_it_was_refused_by(ledger: RedisLedger)
     run_id = _enter(ledger, RunState.REFUSED, "another run is going on: x", "lease-held")
     with pytest.raises(LeaseHeld, match="another run is going on"):
         follow(Output(), ledger, run_id, "Backup", None)
+
+
+def test_backup_refused_for_a_half_restored_state_is_told_both_ways_out(ledger: RedisLedger) -> None:
+    """The ledger keeps no hint, so the one who waits is given the one of the error."""
+    run_id = _enter(ledger, RunState.REFUSED, "no incremental backup is made", "half-restored")
+    with pytest.raises(HalfRestored) as refused:
+        follow(Output(), ledger, run_id, "Backup", None)
+    assert "strata settle" in refused.value.hint
 
 
 def test_run_that_nobody_takes_is_told_after_the_timeout(
