@@ -140,18 +140,22 @@ class NoteBook:
 
     def of(self, subject: str) -> list[Note]:
         """The notes of a backup or a layer, oldest first."""
+        return list(self.named(subject).values())
+
+    def named(self, subject: str) -> dict[str, Note]:
+        """The same by their names."""
         return self._read(f"{NOTES}{subject}/")
 
     def all(self) -> list[Note]:
         """Every note of the store, oldest first."""
-        return self._read(NOTES)
+        return list(self._read(NOTES).values())
 
-    def _read(self, prefix: str) -> list[Note]:
+    def _read(self, prefix: str) -> dict[str, Note]:
         names = [info.name for info in self._store.list(prefix) if parse_name(info.name)]
         self.ignored, here = [], told_id(self._store, self._signer)
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="notes") as pool:
-            notes = [note for note in pool.map(lambda name: self._one(name, here), names) if note]
-        return sorted(notes, key=lambda note: note.at)
+            notes = zip(names, pool.map(lambda name: self._one(name, here), names), strict=True)
+            return dict(sorted(((name, note) for name, note in notes if note), key=lambda pair: pair[1].at))
 
     def _one(self, name: str, here: str) -> Note | None:
         try:

@@ -7,15 +7,16 @@ itself, because where state lies is not told in the clear.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from strata.catalog.notes import Note, NoteKind
 from strata.errors import KeyringError
 from strata.model.identity import Identity
 from strata.model.tier import Tier
-from strata.planning.unfinished import Step, Told
+from strata.planning.unfinished import Step, Told, unfinished
 
 SUBJECT: Final = "restores"
 """The subject of these notes, which is no backup's and no layer's id."""
@@ -79,3 +80,16 @@ def told_by(notes: Iterable[Note]) -> Iterator[Told]:
                 exact=body.get("exact") is not False,
                 ends=frozenset(map(str, body.get("ends", ()))),
             )
+
+
+def past(notes: Mapping[str, Note], before: datetime) -> tuple[list[str], list[str]]:
+    """The names of notes that say nothing any more: of beginnings from before then that were ended, and of their ends.
+
+    The ends go after the beginnings, so that none looks unfinished that was ended.
+    """
+    steps = {name: step for name, note in notes.items() for step in told_by([note])}
+    counts = {one.restore_id for one in unfinished(steps.values())}
+    counts |= {one.restore_id for one in steps.values() if one.step is Step.BEGUN and one.at >= before}
+    over = {name: one for name, one in steps.items() if one.at < before and not counts & {one.restore_id, *one.ends}}
+    begun = [name for name, one in over.items() if one.step is Step.BEGUN]
+    return begun, [name for name in over if name not in begun]

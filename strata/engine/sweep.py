@@ -16,7 +16,7 @@ from strata.catalog.history import HISTORY, is_failed_run
 from strata.catalog.metadata import MANIFESTS, backup_id_of
 from strata.catalog.notes import NOTES, NoteKind, parse_name
 from strata.catalog.removals import KEPT_DAYS, REMOVED, is_removal
-from strata.catalog.restore_notes import SUBJECT
+from strata.catalog.restore_notes import SUBJECT, past
 from strata.clock import Clock
 from strata.engine.depot import Depot
 from strata.engine.parallel import in_parallel
@@ -41,6 +41,9 @@ _KEEPING: Final = ((NoteKind.PINNED, NoteKind.UNPINNED), (NoteKind.HELD, NoteKin
 
 _OLD_RUNS: Final = timedelta(days=180)
 """For so long it is told which runs failed."""
+
+_ENDED: Final = timedelta(days=7)
+"""For so long it stays noted that a restore began, and that this has ended: each backup reads it."""
 
 
 class Swept(Document):
@@ -142,7 +145,7 @@ class Sweep:
     def _remove_left_notes(self) -> None:
         """Notes of backups and layers that are gone, which a sweep that was cut short left; old failures of runs.
 
-        What people keep stays noted, and so does a copy under way.
+        What people keep stays noted, and so do a copy under way and a restore that was not finished.
         """
         store, now = self._depot.store, self._clock.now()
         noted: dict[str, list[tuple[NoteKind, ObjectInfo]]] = {}
@@ -161,6 +164,9 @@ class Sweep:
             )
             if not under_copy and not self._kept(subject, kinds):
                 self._remove_all([info for _, info in noted[subject]])
+        on_restores = {info.name: info for _, info in noted.get(SUBJECT, [])}
+        for names in past(self._depot.book.named(SUBJECT), now - _ENDED) if on_restores else ():
+            self._remove_all([on_restores[name] for name in names if name in on_restores])
         long_ago = now - timedelta(days=KEPT_DAYS)
         self._remove_all([info for info in store.list(REMOVED) if is_removal(info.name) and info.modified < long_ago])
         old = (info for info in store.list(HISTORY) if info.modified < now - _OLD_RUNS)

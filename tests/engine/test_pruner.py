@@ -260,6 +260,24 @@ def test_what_is_known_of_unfinished_restores_stays(pruning: Pruning) -> None:
     assert [note.kind for note in book.of(SUBJECT)] == [NoteKind.OVERWRITING]
 
 
+def test_what_is_known_of_finished_restores_goes(pruning: Pruning) -> None:
+    """Beginnings that were ended go with their ends, and those that were not stay, as does what is young."""
+    book, began = pruning.bench.depot.book, pruning.clock.now()
+    for restore, ends in (("one", []), ("two", ["three"])):
+        body = {"restore": restore, "tier": "hot", "ends": ends}
+        book.add(NoteKind.OVERWRITING, SUBJECT, began, body)
+        book.add(NoteKind.OVERWRITTEN, SUBJECT, began, body)
+    for restore in ("three", "left"):
+        book.add(NoteKind.OVERWRITING, SUBJECT, began, {"restore": restore, "tier": "hot"})
+    pruning.twice(10)
+    assert [note.body["restore"] for note in book.of(SUBJECT)] == ["left"]
+    book.add(NoteKind.SETTLED, SUBJECT, pruning.clock.now(), {"restore": "left"})
+    pruning.twice(1)
+    assert len(book.of(SUBJECT)) == 1
+    pruning.twice(10)
+    assert not book.of(SUBJECT)
+
+
 def test_a_prune_waits_for_the_lease(pruning: Pruning) -> None:
     """No backup and no restore runs beside it."""
     pruning.bench.manager.start(BackupType.FULL, "running")
