@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
@@ -25,7 +25,11 @@ from strata.seal.keyring import FileKeyring, Keyring
 from strata.settings import Settings
 from strata.storage.port import Locking, ObjectStore
 from strata.storage.s3 import S3Store
+from strata.tls import redis_access
 from strata.transport import TransportService
+
+if TYPE_CHECKING:
+    import redis
 
 _WITNESS_SECONDS: Final = 0.5
 
@@ -111,14 +115,16 @@ class StoreWiring:
         """What the ledger remembers of the stores, asked for no longer than a listing can wait."""
         if self.settings.result_url is None:
             return NoMemory()
-        import redis
-
         from strata.catalog.redis_memory import RedisMemory
 
-        url, seconds = self.settings.result_url.get_secret_value(), _WITNESS_SECONDS
-        return RedisMemory(
-            redis.Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None)
-        )
+        return RedisMemory(self.brief_redis(self.settings.result_url.get_secret_value(), _WITNESS_SECONDS))
+
+    def brief_redis(self, url: str, seconds: float) -> redis.Redis:
+        """A client of the broker's or the ledger's Redis, which tries once and waits for so many seconds."""
+        import redis  # most commands ask no ledger
+
+        bare, tls = redis_access(url, self.settings.tls)
+        return redis.Redis.from_url(bare, **tls, socket_timeout=seconds, socket_connect_timeout=seconds, retry=None)
 
     def known_installation(self) -> str | None:
         """The installation that settings or ledger name, if they do."""

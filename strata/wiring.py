@@ -160,7 +160,11 @@ class Wiring(StoreWiring):
         """The Redis databases that a restore of HOT must not remove; AMQP brokers are none."""
         named = {"the broker": self.settings.broker_url, "the ledger": self.settings.result_url}
         urls = {name: url.get_secret_value() for name, url in named.items() if url is not None}
-        return [(name, redis_identity(name, url)) for name, url in urls.items() if url.startswith("redis")]
+        return [
+            (name, redis_identity(name, url, partial(self.brief_redis, url)))
+            for name, url in urls.items()
+            if url.startswith("redis")
+        ]
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -261,14 +265,7 @@ class Wiring(StoreWiring):
             return False
         import redis
 
-        url, tls = redis_access(self.settings.result_url.get_secret_value(), self.settings.tls)
-        client = redis.Redis.from_url(
-            url,
-            **tls,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_ANSWER_SECONDS,
-            retry=None,
-        )
+        client = self.brief_redis(self.settings.result_url.get_secret_value(), _ANSWER_SECONDS)
         with client, suppress(redis.ConnectionError, redis.TimeoutError), refusing("the ledger"):
             return bool(client.ping())
         return False

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 
+from strata.catalog.ledger_identity import redis_identity
 from strata.errors import SettingError, StrataError
 from strata.model.scope import Scope
 from strata.settings import Settings
@@ -95,6 +97,18 @@ def ask_ledger(ground: Ground, port: int, options: str, settings: Settings) -> N
     assert Wiring(settings.model_copy(update={"result_url": SecretStr(url)})).ledger_answers
 
 
+def ask_beside(ground: Ground, port: int, options: str, settings: Settings) -> None:
+    url = f"rediss://:{ground.redis.password}@127.0.0.1:{port}/1{options}"
+    wiring = Wiring(settings)
+    found = redis_identity("the ledger", url, partial(wiring.brief_redis, url))
+    if not found.server:
+        raise RefusedLook("it said nothing of itself")
+
+
+class RefusedLook(Exception):
+    """A look at a server that told nothing."""
+
+
 def _app(settings: Settings, broker: str, result: str) -> Any:
     urls = {"broker_url": SecretStr(broker), "result_url": SecretStr(result)}
     return make_app(settings.model_copy(update=urls))
@@ -166,6 +180,7 @@ def ask_rabbit(ground: Ground, port: int, options: str, settings: Settings) -> N
 ASKS: dict[str, Ask] = {
     "HOT": ask_hot,
     "ledger": ask_ledger,
+    "look at the ledger": ask_beside,
     "broker": ask_broker,
     "results": ask_results,
     "WARM": ask_warm,

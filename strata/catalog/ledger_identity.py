@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -25,16 +26,14 @@ def ledger_identity(client: redis.Redis) -> Identity:
     return Identity(part=LEDGER, server={"ledger id": (ledger_id,)}, words="the run ledger")
 
 
-def redis_identity(part: str, url: str) -> Identity:
+def redis_identity(part: str, url: str, connect: Callable[[float], redis.Redis]) -> Identity:
     """The server by its run id, and the database by its number, as those of HOT are known.
 
-    Where it does not answer, or says nothing of itself, its address is what there is.
+    `connect` makes a client that waits for so many seconds. Where the server does not answer, or says nothing of
+    itself, its address is what there is.
     """
     run_id = ""
-    with (
-        suppress(redis.RedisError, TypeError, ValueError),
-        redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, retry=None) as client,
-    ):
+    with suppress(redis.RedisError, TypeError, ValueError), connect(_SECONDS) as client:
         run_id = str(cast("dict[str, str]", client.info("server")).get("run_id", ""))
     parts = urlsplit(url)
     database = dict(parse_qsl(parts.query)).get("db") or parts.path.strip("/") or "0"
