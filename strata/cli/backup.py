@@ -147,14 +147,17 @@ def _through_workers(
     fresh: bool,
 ) -> int:
     from strata.cli.doubts import doubt_documents, doubts_of, doubts_recorded, tell_doubts
+    from strata.cli.looking import IN_HASTE, look_around
     from strata.cli.summary import show_made
     from strata.cli.watching import follow, tell_sent
+    from strata.model.backup_type import RULES, Manner
     from strata.wiring import Wiring
     from tasks.enqueue import enqueue_backup
 
     app, wiring = sender(settings), Wiring(settings)
     check_followable(wiring, run_id)
-    seen = wiring.looks.reachable(wiring.clock, without=tuple(Tier) if handed else ())
+    seconds = IN_HASTE if RULES[kind].manner is Manner.STUBBORN else None
+    seen = look_around(output, wiring, tuple(Tier) if handed else (), seconds)
     if handed is None:
         enqueue_backup(app, kind, run_id, fresh=fresh, confirmed=seen)
     else:

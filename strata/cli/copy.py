@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strata.cli.backup import check_followable, sender
+from strata.cli.looking import look_around
 from strata.cli.output import Output, Seconds, common_options, facts, refuse_waiting_options, size
 from strata.model.tier import StorageTier, Tier
 
@@ -69,7 +70,7 @@ def copy_command(
     else:
         app = sender(wiring.settings)
         check_followable(wiring, run_id)
-        seen = wiring.looks.reachable(wiring.clock, without=tuple(Tier))
+        seen = look_around(output, wiring, tuple(Tier))
         enqueue_copy(app, backup_id, run_id, to, read_from, confirmed=seen)
         if not wait:
             tell_sent(output, run_id)

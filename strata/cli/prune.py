@@ -11,6 +11,7 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.listing import UNSOUND
+from strata.cli.looking import look_around
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
 from strata.errors import Refused, SettingError
 from strata.model.tier import Tier
@@ -78,7 +79,7 @@ def prune_command(
         )
     app = sender(wiring.settings)
     check_followable(wiring, run_id)
-    enqueue_prune(app, run_id, confirmed=wiring.looks.reachable(wiring.clock, without=tuple(Tier)))
+    enqueue_prune(app, run_id, confirmed=look_around(output, wiring, tuple(Tier)))
     if not wait:
         tell_sent(output, run_id)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from strata.cli.backup import check_followable, sender
+from strata.cli.looking import look_around
 from strata.cli.output import Output
 from strata.errors import BrokerUnavailable, Refused
 from strata.model.plan import RestorePlan
@@ -108,7 +109,7 @@ class ThroughWorkers:
             "tiers": wish.tiers,
             "store": wish.storage_tier,
             "speed": wish.speed,
-            "confirmed": self._wiring.looks.reachable(self._wiring.clock),
+            "confirmed": look_around(self._output, self._wiring),
         }
 
 

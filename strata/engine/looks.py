@@ -20,7 +20,7 @@ from strata.planning.identity import overlapping, refuse_difference, touched
 
 Look = Callable[[], Identity]
 
-LOOK_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 10.0
 """How long a sender waits for what it can reach: the rest the workers see."""
 
 

@@ -122,6 +122,14 @@ def test_what_a_sender_cannot_reach_is_not_compared(pipeline: Pipeline) -> None:
     assert run.state is RunState.DONE, run.reason
 
 
+def test_what_a_command_cannot_reach_is_named(pipeline: Pipeline) -> None:
+    """Nobody takes an unseen tier for one that was compared."""
+    pipeline.bot.hot.set("position:1", "x")
+    said = pipeline.strata("backup", "full", hot_url="redis://127.0.0.1:1/0")
+    assert said.returncode in {0, 14}, said.stderr
+    assert "Not seen from here, so the workers' own is taken whichever it is: HOT (Redis)." in said.stderr
+
+
 @pytest.mark.parametrize("name", ["broker_url", "result_url"])
 def test_broker_or_ledger_in_a_database_of_hot_is_refused(pipeline: Pipeline, name: str) -> None:
     """By run id and number, through a tunnel too: an exact restore would remove the ledger under itself."""
