@@ -104,6 +104,8 @@ class Header:
             names = key_id.rstrip(b"\0").decode("ascii"), owner.rstrip(b"\0").decode("ascii")
         except UnicodeDecodeError:
             raise IntegrityError("the header is damaged") from None
+        if not "".join(names).isprintable():  # they are shown before anything of the object is proved
+            raise IntegrityError("the header is damaged")
         kept = wrapped if any(wrapped) else b""
         header = cls(_KINDS[kind], Compression(compression), names[1], seq, names[0], kept, salt)
         if header.encode() != bytes(data[: HEADER.size]):

@@ -216,6 +216,14 @@ def test_an_object_cannot_be_passed_off_as_another(changed: dict[str, object]) -
         read_all(bytes(header) + whole[HEADER.size :])
 
 
+def test_a_header_sends_nothing_to_a_terminal() -> None:
+    """What it names is shown where it is refused, so a name with control characters is damage."""
+    whole = bytearray(sealed())
+    whole[132:136] = b"\x1b[2J"
+    with pytest.raises(IntegrityError, match="the header is damaged"):
+        Header.decode(whole)
+
+
 def test_the_reader_is_told_whose_object_it_is_before_it_opens_it() -> None:
     """`key_for` sees the header and may refuse; what it raises comes through."""
     seen: list[Header] = []
