@@ -35,6 +35,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def _printable(sentence: str) -> str:
+    """Control characters escaped: a sentence quotes what others stored, and it goes to terminals."""
+    if sentence.isprintable():
+        return sentence
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in sentence)
+
+
 class StrataError(Exception):
     """Base of every deliberate error: a sentence, an optional hint, a stable code, an exit code."""
 
@@ -43,8 +50,8 @@ class StrataError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, sentence: str, *, hint: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence = _printable(sentence)
+        super().__init__(self.sentence)
         self.hint = hint
 
 

@@ -104,3 +104,9 @@ def test_an_error_is_its_sentence_and_its_hint(kind: type[StrataError]) -> None:
     assert (str(error), error.sentence, error.hint) == ("the sentence", "the sentence", "the hint")
     assert kind("the sentence").hint == ""
     assert inspect.getdoc(kind)
+
+
+def test_a_sentence_sends_nothing_to_a_terminal() -> None:
+    """Control characters of what it quotes are escaped, in the sentence and in the exception's own text."""
+    error = StrataError("it names \x1b[2J\x07 and \udc80 é\nhere")
+    assert error.sentence == str(error) == r"it names \x1b[2J\x07 and \udc80 é" + "\nhere"
