@@ -221,7 +221,7 @@ def test_a_header_sends_nothing_to_a_terminal() -> None:
     whole = bytearray(sealed())
     whole[132:136] = b"\x1b[2J"
     with pytest.raises(IntegrityError, match="the header is damaged"):
-        Header.decode(whole)
+        Header.decode(bytes(whole))
 
 
 def test_the_reader_is_told_whose_object_it_is_before_it_opens_it() -> None:
