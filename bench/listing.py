@@ -83,8 +83,9 @@ def _fill(folders: Sequence[Path], keyring: FileKeyring) -> int:
     for folder in folders:
         (folder / "manifests").mkdir(parents=True)
     size = 0
+    key_id = keyring.new_data_key().key_id
     for manifest in _manifests():
-        data = MANIFEST.write(manifest, keyring)
+        data = MANIFEST.write(manifest.model_copy(update={"key_id": key_id}), keyring)
         for folder in folders:
             (folder / manifest_name(manifest.backup_id)).write_bytes(data)
         size += len(data)
