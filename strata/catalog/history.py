@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
+from strata.catalog.documents import document
 from strata.catalog.notes import READ_THREADS, NoteStore
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
@@ -59,14 +60,14 @@ class RunBook:
     def all(self) -> list[FailedRun]:
         """Every failed run, newest first."""
         self.ignored = []
-        names = [info.name for info in self._store.list(HISTORY)]
+        names = [info.name for info in self._store.list(HISTORY) if info.regular and is_failed_run(info.name)]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="history") as pool:
             runs = [run for run in pool.map(self._one, names) if run]
         return sorted(runs, key=lambda run: run.created_at, reverse=True)
 
     def _one(self, name: str) -> FailedRun | None:
         try:
-            run, _ = _FORM.read(FailedRun, name, self._store.get(name), self._signer)
+            run, _ = _FORM.read(FailedRun, name, document(self._store, name), self._signer)
         except ObjectNotFound:
             return None
         except (IntegrityError, KeyringError) as error:

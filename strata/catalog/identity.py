@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final, Protocol
 
+from strata.catalog.documents import document
 from strata.catalog.signed import SignedForm, Signer
 from strata.errors import KeyringError, ObjectExists, ObjectNotFound
 from strata.model.store import STORE_DOCUMENT, StoreIdentity
@@ -20,7 +21,7 @@ class IdentityStore(Protocol):
 
     def put(self, name: str, parts: list[bytes]) -> None: ...
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes: ...
 
 
 class IdentityBook:
@@ -35,7 +36,7 @@ class IdentityBook:
         KeyringError where another keyring signed it, IntegrityError where it is damaged.
         """
         try:
-            data = self._store.get(STORE_DOCUMENT)
+            data = document(self._store, STORE_DOCUMENT)
         except ObjectNotFound:
             return None
         try:

@@ -6,15 +6,19 @@ So a manifest stays small however many layers its stack has, and a layer that ma
 from __future__ import annotations
 
 import json
-from typing import Protocol
+from typing import Final, Protocol
 
 from blake3 import blake3
 from pydantic import ValidationError
 
 from strata.catalog.canonical import canonical
+from strata.catalog.documents import DOCUMENT_BYTES, document
 from strata.errors import IntegrityError, ObjectNotFound
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.manifest import FORMAT_VERSION
+
+_OBJECT_BYTES: Final = 1024
+"""More than a document says of one object."""
 
 
 class DocumentStore(Protocol):
@@ -25,7 +29,7 @@ class DocumentStore(Protocol):
 
     def put(self, name: str, parts: list[bytes]) -> None: ...
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes: ...
 
     def size(self, name: str) -> int: ...
 
@@ -82,7 +86,7 @@ class LayerCatalog:
 
     def _read(self, ref: LayerRef) -> Layer:
         name = layer_document_name(ref.layer_id)
-        data = self._store.get(name)
+        data = document(self._store, name, DOCUMENT_BYTES + ref.objects * _OBJECT_BYTES)
         if blake3(data).hexdigest() != ref.digest:
             raise IntegrityError(
                 f"{name} in {self._store.url} is damaged: its bytes are not those that were written",

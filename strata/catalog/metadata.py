@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
+from strata.catalog.documents import document
 from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
 from strata.catalog.readings import Readings
 from strata.catalog.signed import SignedForm, Signer
@@ -35,16 +36,19 @@ class ManifestStore(Protocol):
 
     def put(self, name: str, parts: Sequence[bytes]) -> None: ...
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes: ...
 
     def list(self, prefix: str) -> Iterable[Named]: ...
 
 
 class Named(Protocol):
-    """Anything of a listing that has a name."""
+    """Anything of a listing: its name, and whether it is an object at all."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def regular(self) -> bool: ...
 
 
 class BackupMetadataManager:
@@ -73,7 +77,7 @@ class BackupMetadataManager:
 
     def read(self, name: str) -> BackupMetadata:
         """The manifest of that name; ObjectNotFound, IntegrityError or KeyringError name it."""
-        return self._parse(name, self._store.get(name))
+        return self._parse(name, document(self._store, name))
 
     def history(self) -> tuple[list[BackupMetadata], list[Unreadable]]:
         """Every backup of the store, newest first, and the manifests that cannot be read."""
@@ -82,7 +86,7 @@ class BackupMetadataManager:
         for name in sorted(self._names(), reverse=True):
             data = b""
             try:
-                data = self._store.get(name)
+                data = document(self._store, name)
                 good.append(self._parse(name, data))
             except StrataError as error:
                 bad.append(unreadable(name, error, generation_told(data)))
@@ -100,8 +104,9 @@ class BackupMetadataManager:
         return [one.model_copy(update={"accepted": True}) if one.backup_id in accepted else one for one in known]
 
     def _known(self) -> list[BackupSummary]:
-        names = self._names()
-        self.listed = frozenset(map(backup_id_of, names))
+        listed = [info for info in self._store.list(MANIFESTS) if is_manifest(info.name)]
+        self.listed = frozenset(backup_id_of(info.name) for info in listed)
+        names = {info.name for info in listed if info.regular}
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
@@ -133,7 +138,7 @@ class BackupMetadataManager:
             readings.noted(notes)
             damages -= {name for note in notes if (name := parse_name(note_name(note)))}
         for name in damages:  # nobody vouches for these, nor for when in their second they were written
-            readings.feared(name.subject, name.moment + timedelta(seconds=1))
+            readings.feared(name.subject, name.moment.replace(microsecond=999_999))
         return readings.damaged_layers()
 
     def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:

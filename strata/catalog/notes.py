@@ -18,10 +18,11 @@ from typing import Any, Final, NamedTuple, Protocol
 from blake3 import blake3
 from pydantic import Field
 
+from strata.catalog.documents import document
 from strata.catalog.identity import IdentityBook
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
-from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound
+from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound, StrataError
 from strata.model.layer import Document
 from strata.model.manifest import FORMAT_VERSION
 
@@ -31,7 +32,7 @@ READ_THREADS: Final = 16
 
 _FORM: Final = SignedForm("note")
 _TIME: Final = "%Y%m%dT%H%M%S"
-_NAME: Final = re.compile(r"notes/([A-Za-z0-9._-]+)/(\d{8}T\d{6})-([a-z]+)(-[0-9a-f]{6})?\.json")
+_NAME: Final = re.compile(r"notes/([A-Za-z0-9._-]+)/(\d{8}T\d{6})-([a-z]+)(-[0-9a-f]{6})?\.json", re.ASCII)
 
 
 class NoteKind(StrEnum):
@@ -102,7 +103,7 @@ class NoteName(NamedTuple):
     @property
     def moment(self) -> datetime:
         """The time it says, to the second."""
-        return datetime.strptime(self.time, _TIME).replace(tzinfo=UTC)
+        return datetime.fromisoformat(self.time).replace(tzinfo=UTC)
 
 
 class NoteStore(Protocol):
@@ -113,7 +114,7 @@ class NoteStore(Protocol):
 
     def put(self, name: str, parts: Sequence[bytes]) -> None: ...
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes: ...
 
     def list(self, prefix: str) -> Iterable[Any]: ...
 
@@ -133,7 +134,7 @@ class NoteBook:
         try:
             self._store.put(note_name(note), [data])
         except ObjectExists:
-            if self._store.get(note_name(note)) != data:
+            if document(self._store, note_name(note)) != data:
                 with suppress(ObjectExists):  # the same, written again
                     self._store.put(note_name(note, f"-{blake3(data).hexdigest()[:6]}"), [data])
         return note
@@ -151,15 +152,16 @@ class NoteBook:
         return list(self._read(NOTES).values())
 
     def _read(self, prefix: str) -> dict[str, Note]:
-        names = [info.name for info in self._store.list(prefix) if parse_name(info.name)]
-        self.ignored, here = [], told_id(self._store, self._signer)
+        listed = [info for info in self._store.list(prefix) if parse_name(info.name)]
+        names, here = [info.name for info in listed if info.regular], told_id(self._store, self._signer)
+        self.ignored = [Unreadable(info.name, f"{info.name} is no file") for info in listed if not info.regular]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="notes") as pool:
             notes = zip(names, pool.map(lambda name: self._one(name, here), names), strict=True)
             return dict(sorted(((name, note) for name, note in notes if note), key=lambda pair: pair[1].at))
 
     def _one(self, name: str, here: str) -> Note | None:
         try:
-            note, _ = parsed_note(name, self._store.get(name), self._signer)
+            note, _ = parsed_note(name, document(self._store, name), self._signer)
             require_here(name, note, here)
         except ObjectNotFound:
             return None  # removed since it was listed
@@ -179,7 +181,12 @@ def parse_name(name: str) -> NoteName | None:
     found = _NAME.fullmatch(name)
     if found is None or found[3] not in list(NoteKind):
         return None
-    return NoteName(found[1], found[2], NoteKind(found[3]))
+    told = NoteName(found[1], found[2], NoteKind(found[3]))
+    try:
+        _ = told.moment
+    except ValueError:  # there is no such moment
+        return None
+    return told
 
 
 def parsed_note(name: str, data: bytes, signer: Signer) -> tuple[Note, str]:
@@ -200,10 +207,12 @@ def store_id(store: NoteStore, signer: Signer) -> str:
 
 
 def told_id(store: NoteStore, signer: Signer) -> str:
-    """The same; empty too where it cannot be trusted."""
+    """The same; empty too where it cannot be read or trusted, unless the store does not answer."""
     try:
         return store_id(store, signer)
-    except (IntegrityError, KeyringError):
+    except StrataError as error:
+        if error.retryable:
+            raise
         return ""
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from strata.catalog.documents import document
 from strata.catalog.metadata import MANIFESTS, backup_id_of, is_manifest
 from strata.catalog.notes import READ_THREADS, NoteStore, told_id
 from strata.catalog.signed import SignedForm, Signer
@@ -64,7 +65,7 @@ class RemovalBook:
 
     def backups(self) -> frozenset[str]:
         """Every backup that a removal of this store names; one that nothing vouches for names none."""
-        names = [info.name for info in self._store.list(REMOVED) if is_removal(info.name)]
+        names = [info.name for info in self._store.list(REMOVED) if info.regular and is_removal(info.name)]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="removals") as pool:
             removals = [removal for removal in pool.map(self._read, names) if removal]
         here = told_id(self._store, self._signer)
@@ -76,7 +77,7 @@ class RemovalBook:
 
     def _read(self, name: str) -> Removal | None:
         with suppress(ObjectNotFound, IntegrityError, KeyringError):
-            return _FORM.read(Removal, name, self._store.get(name), self._signer)[0]
+            return _FORM.read(Removal, name, document(self._store, name), self._signer)[0]
         return None
 
 

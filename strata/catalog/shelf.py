@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from strata.catalog.cache import CatalogueCache, generations
+from strata.catalog.documents import document
 from strata.catalog.metadata import MANIFESTS, backup_id_of, generation_told, is_manifest, parsed
 from strata.catalog.notes import NOTES, READ_THREADS, Note, parse_name, parsed_note, require_here, store_id
 from strata.catalog.removals import RemovalBook, Witness, disappeared
@@ -46,7 +47,7 @@ class CatalogueStore(Protocol):
 
     def put(self, name: str, parts: Sequence[bytes]) -> None: ...
 
-    def get(self, name: str) -> bytes: ...
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes: ...
 
     def list(self, prefix: str) -> Iterable[Listed]: ...
 
@@ -94,7 +95,9 @@ def read_shelf(
     shelf = Shelf(tier, store, "", layers=dict(known.layers))
     try:
         shelf.store_id = store_id(store, signer)
-    except (IntegrityError, KeyringError) as error:
+    except StrataError as error:
+        if error.retryable:
+            raise
         shelf.ignored.append(unreadable(STORE_DOCUMENT, error, store=tier))
     shelf.bad += [_behind(info.name, shelf) for info in listed if not info.regular and info.name not in notes]
     reader = _Reader(shelf, signer)
@@ -142,7 +145,7 @@ class _Reader:
         """The row of one manifest."""
         data = b""
         try:
-            data = self._shelf.store.get(name)
+            data = document(self._shelf.store, name)
             manifest, key_id = parsed(name, data, self._signer)
         except ObjectNotFound:
             return None  # removed since it was listed
@@ -156,7 +159,7 @@ class _Reader:
     def note(self, name: str, stamp: Stamp) -> Entered | None:
         """One note."""
         try:
-            note, key_id = parsed_note(name, self._shelf.store.get(name), self._signer)
+            note, key_id = parsed_note(name, document(self._shelf.store, name), self._signer)
         except ObjectNotFound:
             return None
         except StrataError as error:

@@ -13,6 +13,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from strata.catalog.documents import document
 from strata.catalog.notes import NoteKind
 from strata.catalog.readings import Reading
 from strata.clock import Clock
@@ -194,7 +195,7 @@ class Copier:
 def _refuse_another(name: str, source: ObjectStore, target: ObjectStore) -> None:
     """Raise where the target holds another backup of the same id: its objects are not to be replaced."""
     with suppress(ObjectNotFound):
-        if target.get(name) != source.get(name):
+        if document(target, name) != document(source, name):
             raise _another(name, source, target)
 
 
@@ -204,10 +205,10 @@ def _another(name: str, source: ObjectStore, target: ObjectStore) -> IntegrityEr
 
 def _bring(stored: StoredObject, source: ObjectStore, target: ObjectStore) -> bool:
     """Bring one object, or another copy of it in the place of one that is damaged; whether it was read back there."""
-    found = _digest_in(target, stored.name)
+    found = _digest_in(target, stored)
     if found == stored.digest:
         return True
-    data = source.get(stored.name)
+    data = source.get(stored.name, 0, stored.size + 1)
     if blake3(data).hexdigest() != stored.digest:
         raise IntegrityError(
             f"{stored.name} in {source.url} is damaged: its bytes are not those that were written",
@@ -218,16 +219,16 @@ def _bring(stored: StoredObject, source: ObjectStore, target: ObjectStore) -> bo
     if found != _FROZEN:
         with suppress(ObjectExists):  # by another copy, or by this one before it was cut short
             target.put(stored.name, [data])
-        found = _digest_in(target, stored.name)
+        found = _digest_in(target, stored)
     if found not in {stored.digest, _FROZEN}:
         raise IntegrityError(f"{stored.name} in {target.url} is not what was just copied there")
     return found == stored.digest
 
 
-def _digest_in(store: ObjectStore, name: str) -> str:
-    """The digest of an object as a store holds it, or why there is none."""
+def _digest_in(store: ObjectStore, stored: StoredObject) -> str:
+    """The digest of an object as a store holds it, or why there is none; of a longer one no more is read."""
     try:
-        return blake3(store.get(name)).hexdigest()
+        return blake3(store.get(stored.name, 0, stored.size + 1)).hexdigest()
     except ObjectNotFound:
         return _ABSENT
     except ObjectFrozen:
@@ -253,10 +254,10 @@ def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = F
         target.put(name, [data])
     except ObjectExists:
         written = False
-        if mend and target.get(name) != data:
+        if mend and target.get(name, 0, len(data) + 1) != data:
             target.delete(name)
             target.put(name, [data])
-    if target.get(name) != data:
+    if target.get(name, 0, len(data) + 1) != data:
         raise _another(name, source, target)
     return written
 

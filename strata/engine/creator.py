@@ -107,7 +107,7 @@ class BackupCreator:
         try:
             self._store.put(stored.name, [data])
         except ObjectExists:
-            if blake3(self._store.get(stored.name)).hexdigest() != stored.digest:
+            if blake3(self._store.get(stored.name, 0, stored.size + 1)).hexdigest() != stored.digest:
                 raise
         return Stored(unit=sealed.unit, stored=stored, checksum=sealed.checksum, chunked=sealed.chunked)
 

@@ -45,10 +45,10 @@ class LayerReader:
 
     def open(self, layer_id: str, stored: StoredObject) -> FrameReader:
         """A reader over the whole object; IntegrityError or ObjectNotFound name it."""
-        data = self._store.get(stored.name)
+        data = self._store.get(stored.name, 0, stored.size + 1)
         with naming(stored.name, self._store):
             if len(data) != stored.size:
-                raise IntegrityError(f"it is {len(data)} bytes long, not the {stored.size} that were written")
+                raise IntegrityError(f"it is not {stored.size} bytes long, as it was written")
             if blake3(data).hexdigest() != stored.digest:
                 raise IntegrityError("its bytes are not those that were written")
             return open_whole(data, lambda header: self._key_for(header, layer_id, stored))

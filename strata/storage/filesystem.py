@@ -91,8 +91,8 @@ class FilesystemStore:
             with file(self._root, name) as descriptor:
                 if offset:
                     os.lseek(descriptor, offset, os.SEEK_SET)
-                wanted = os.fstat(descriptor).st_size - offset if length is None else length
-                return _read_fully(descriptor, max(wanted, 0))
+                left = max(os.fstat(descriptor).st_size - offset, 0)
+                return _read_fully(descriptor, left if length is None else min(left, length))
         except OSError as error:
             raise self.failure("read", name, error) from None
 
