@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from strata.catalog.documents import document
 from strata.catalog.signed import SignedForm, Signer
-from strata.errors import KeyringError, ObjectExists, ObjectNotFound
+from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound
 from strata.model.store import STORE_DOCUMENT, StoreIdentity
 
 _FORM: Final = SignedForm("identity")
@@ -37,14 +37,19 @@ class IdentityBook:
         """
         try:
             data = document(self._store, STORE_DOCUMENT)
+            return _FORM.read(StoreIdentity, STORE_DOCUMENT, data, self._signer)[0]
         except ObjectNotFound:
             return None
-        try:
-            return _FORM.read(StoreIdentity, STORE_DOCUMENT, data, self._signer)[0]
         except KeyringError as error:
             raise KeyringError(
                 f"{self._store.url} belongs to another keyring: {error.sentence}",
                 hint="Nothing was written there. Use the keyring that its backups were made with, or another store.",
+            ) from None
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"whose {self._store.url} is cannot be told: {error.sentence}",
+                hint="Nothing was written there. `strata stores adopt` with its tier, such as local, writes that file "
+                "anew and changes nothing else.",
             ) from None
 
     def write(self, identity: StoreIdentity) -> StoreIdentity:

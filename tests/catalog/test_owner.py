@@ -178,6 +178,16 @@ def test_a_damaged_identity_is_refused(stores: dict[StorageTier, ObjectStore], k
         Owner(stores, keyring).foresee(LOCAL, NOW)
 
 
+def test_a_torn_identity_is_named_with_its_store_and_the_way_out(
+    stores: dict[StorageTier, ObjectStore], keyring: FileKeyring
+) -> None:
+    """Whoever meets it in an emergency reads which store it is of, and the command that ends it."""
+    stores[LOCAL].put(STORE_DOCUMENT, [b'{"identity":'])
+    with pytest.raises(IntegrityError, match=stores[LOCAL].url) as refused:
+        Owner(stores, keyring).foresee(LOCAL, NOW)
+    assert "strata stores adopt" in refused.value.hint
+
+
 @pytest.mark.parametrize("kind", [MemoryStore, Overwriting])
 def test_racers_end_with_one_identity(keyring: FileKeyring, kind: type[MemoryStore]) -> None:
     """Of writers that claim a new store at once one's identity stays; in a store that overwrites, all see it later."""
