@@ -300,7 +300,9 @@ def _note_columns(note: Row | Note) -> tuple[str, ...]:
 
 
 def _covers_text(covers: Iterable[Coverage]) -> str:
-    return json.dumps([[one.tier, one.source, one.records, one.torn, one.late, *one.patterns] for one in covers])
+    return json.dumps(
+        [[one.tier, one.source, one.records, one.torn, one.late, one.half, *one.patterns] for one in covers]
+    )
 
 
 class _Covered:
@@ -314,9 +316,11 @@ class _Covered:
     def __call__(self, text: str) -> tuple[Coverage, ...]:
         return tuple([self._one(*one) for one in json.loads(text)])
 
-    def _one(self, tier: str, source: str, records: int | None, torn: str, late: int, *patterns: str) -> Coverage:
+    def _one(
+        self, tier: str, source: str, records: int | None, torn: str, late: int, half: str, *patterns: str
+    ) -> Coverage:
         same = self._patterns.setdefault(patterns, patterns)
-        return Coverage(self._tiers[tier], self._sources[source], same, records, torn, late)
+        return Coverage(self._tiers[tier], self._sources[source], same, records, torn, late, half)
 
 
 def _reason(error: BaseException) -> str:

@@ -171,6 +171,8 @@ class BackupMetadataManager:
                     records=content.records,
                     logical_bytes=content.logical_bytes,
                     stack=tuple(self._refs.setdefault(ref.digest, ref) for ref in content.stack),  # shared by many
+                    torn=content.torn,
+                    half=content.half,
                 )
                 for content in backup.tiers
             ),

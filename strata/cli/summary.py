@@ -53,7 +53,7 @@ def show_made(output: Output, backup: BackupMetadata, keyring: Keyring, doubts: 
     output.say("")
     output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
     told_later = {doubt.sentence for doubt in doubts}
-    for reason in (*backup.reasons, *(one for one in backup.cut_doubts if one not in told_later)):
+    for reason in [one for one in (*backup.reasons, *backup.cut_doubts) if one not in told_later]:
         output.note(reason)
     lacking = lacking_of(keyring, backup)
     note_lacking(output, lacking)
@@ -101,7 +101,7 @@ def show_plan(output: Output, plan: BackupPlan) -> None:
             )
     output.show(table)
     for doubt in plan.doubts:
-        output.note(f"The backup will be incomplete: {doubt.sentence}.")
+        output.note(f"The backup will be in doubt: {doubt.sentence}.")
     output.note("Nothing was done.")
     output.document(plan.model_dump(mode="json", exclude={"wrapped_key"}))
 

@@ -26,7 +26,7 @@ from strata.engine.verifier import Listings, Verifier
 from strata.errors import IntegrityError, ObjectExists
 from strata.model.backup_type import RULES, Reads
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject
-from strata.model.manifest import FORMAT_VERSION, BackupMetadata, TierContent
+from strata.model.manifest import FORMAT_VERSION, HALF_RESTORED, BackupMetadata, TierContent
 from strata.model.plan import BackupPlan, TierPlan
 from strata.model.record import RECORD_SCHEMA
 from strata.model.run import Progress
@@ -315,7 +315,7 @@ def _content(
         records=result.records,
         logical_bytes=result.logical_bytes,
         patterns=tier.patterns,
-        cut=part.cut,
+        cut={**part.cut, **({HALF_RESTORED: tier.half} if tier.half else {})},
         parent=tier.parent,
         changes=result.changes,
     )

@@ -30,6 +30,9 @@ from strata.seal.keyring import Keyring
 
 _SHORT_MEETING: Final = 0.5
 
+_NO_PARENT: Final = {DoubtKind.FEWER, DoubtKind.HALF_RESTORED}
+"""Doubts about a tier on which nothing is built."""
+
 
 @dataclass(frozen=True)
 class BackupOptions:
@@ -143,7 +146,8 @@ def _refuse_taken(run_id: str, backups: Sequence[BackupSummary], depot: Depot) -
 class _Past:
     """The backups of a store, and what they make one expect of the next.
 
-    Where records of a tier are gone, nothing is built on it; on another scope or source nothing is built anyway.
+    Where records of a tier are gone, or it may be half restored, nothing is built on it; on another scope or source
+    nothing is built anyway.
     """
 
     def __init__(self, backups: Sequence[BackupSummary]) -> None:
@@ -151,9 +155,7 @@ class _Past:
         doubted: set[tuple[str, Tier]] = set()
         for backup in reversed(BackupContext.of(backups).backups):
             doubts = () if (found := self.history.add(backup)) and backup.accepted else found
-            doubted |= {
-                (backup.backup_id, doubt.tier) for doubt in doubts if doubt.kind is DoubtKind.FEWER and doubt.tier
-            }
+            doubted |= {(backup.backup_id, doubt.tier) for doubt in doubts if doubt.kind in _NO_PARENT and doubt.tier}
         self.context = BackupContext.of(backups, frozenset(doubted))
 
 

@@ -28,13 +28,16 @@ class TierSummary(Document):
     records: int
     logical_bytes: int
     stack: tuple[LayerRef, ...]
+    torn: str = ""
+    half: str = ""
 
     @property
     def coverage(self) -> Coverage | None:
         """What the backup covers of the tier; None where nothing of it was asked for."""
         if self.source is None:
             return None
-        return Coverage(self.tier, self.source, self.patterns, self.records if self.stack else None)
+        records = self.records if self.stack else None
+        return Coverage(self.tier, self.source, self.patterns, records, torn=self.torn, half=self.half)
 
     @property
     def dead_share(self) -> float:

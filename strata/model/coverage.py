@@ -32,6 +32,8 @@ class Coverage(NamedTuple):
     """Why the tier may be of another moment than the backup's others; empty where all were cut together."""
     late: int = 0
     """Objects that changed or went after the cut, before they could be read."""
+    half: str = ""
+    """The sentence on a restore that may have left the tier half overwritten; empty where none did."""
 
     @property
     def held(self) -> bool:
@@ -75,6 +77,8 @@ class DoubtKind(StrEnum):
     """It holds less than half of the usual number of records, or none though there were some."""
     TORN = "torn"
     """A tier may be of another moment than the others."""
+    HALF_RESTORED = "half-restored"
+    """A restore had begun to overwrite a tier and was not done, or nobody could say whether one had."""
 
 
 def torn_apart(tier: Tier, why: str) -> str:

@@ -21,6 +21,9 @@ from strata.model.tier import StorageTier, Tier
 FORMAT_VERSION: Final = 0
 """Version of the stored format; 0 while it may still change."""
 
+HALF_RESTORED: Final = "half_restored"
+"""The entry of a tier's `cut` that says which restore may have left it half overwritten."""
+
 
 class Changes(Document):
     """What a backup found against its parent, in keys of one tier."""
@@ -77,18 +80,25 @@ class TierContent(Document):
         """What the backup covers of the tier; None where nothing of it was asked for."""
         if self.source is None:
             return None
-        return Coverage(self.tier, self.source, self.patterns, self.records if self.included else None, **self._late)
+        late = self.cut.get("changed_after", 0) + self.cut.get("gone_after", 0)
+        records = self.records if self.included else None
+        return Coverage(self.tier, self.source, self.patterns, records, self.torn, late, self.half)
 
     @property
-    def _late(self) -> dict[str, Any]:
-        late = self.cut.get("changed_after", 0) + self.cut.get("gone_after", 0)
-        return {"torn": self.cut.get("torn", ""), "late": late}
+    def torn(self) -> str:
+        """Why the tier may be of another moment than the others; empty where all were cut together."""
+        return str(self.cut.get("torn", ""))
+
+    @property
+    def half(self) -> str:
+        """The sentence on a restore that may have left the tier half overwritten; empty where none did."""
+        return str(self.cut.get(HALF_RESTORED, ""))
 
     @property
     def cut_doubts(self) -> tuple[str, ...]:
         """Why what is held may not be of the moment of the cut, a sentence each."""
         name, changed, gone = self.tier.label, self.cut.get("changed_after", 0), self.cut.get("gone_after", 0)
-        doubts = [torn_apart(self.tier, why) for why in [self.cut.get("torn")] if why]
+        doubts = [torn_apart(self.tier, why) for why in [self.torn] if why]
         if changed:
             held = "it is held as it was" if changed == 1 else "they are held as they were"
             doubts.append(f"{name}: {changed:,} of its objects changed after the cut; {held} when read")

@@ -27,6 +27,8 @@ class TierPlan(Document):
     thorough: bool = True
     """Whether everything is read; else what the source calls unchanged since the parent is not."""
     reason: str = ""
+    half: str = ""
+    """The sentence on a restore that may have left the tier half overwritten; empty where none did."""
 
     @property
     def scope(self) -> Scope:

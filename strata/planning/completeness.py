@@ -5,6 +5,7 @@ Backups are judged in the order of their generations, which no clock upsets:
 - of a type, each tier that the last good backup held, and at least its scope, from the same source;
 - no tier without records, unless the last backup of that scope was empty too;
 - every tier cut together with the others;
+- no tier that a restore may have left half overwritten;
 - at least half of the median of the last ten backups with the same tier, scope and source, whatever their types.
 
 A tier that is in doubt changes no expectation, until a person accepts the backup: from then on they begin with it.
@@ -98,10 +99,10 @@ class History:
         held = self._held.get(backup.backup_type)
         if held is None or len(held) != len(backup.covers):
             return False
-        for tier, source, patterns, records, torn, _ in backup.covers:
+        for tier, source, patterns, records, torn, _, half in backup.covers:
             before, kind = held.get(tier), self._records.get((tier, source, patterns))
             same = before is not None and before.source is source and before.patterns == patterns
-            if torn or not same or not records or kind is None or 2 * records < max(kind):
+            if torn or half or not same or not records or kind is None or 2 * records < max(kind):
                 return False
         return True
 
@@ -160,7 +161,22 @@ def doubts_about(
             doubts.append(doubt)
         if held is not None and (doubt := _too_few(one, held)):
             doubts.append(doubt)
-    return (*doubts, *(_torn(one) for one in found.values() if one.torn))
+    return (*doubts, *(_torn(one) for one in found.values() if one.torn), *half_restored(found.values()))
+
+
+class MayBeHalf(Protocol):
+    """A tier, and the sentence on a restore that may have left it half overwritten, or nothing."""
+
+    @property
+    def tier(self) -> Tier: ...
+
+    @property
+    def half(self) -> str: ...
+
+
+def half_restored(tiers: Iterable[MayBeHalf]) -> list[Doubt]:
+    """The doubts about tiers that a restore may have left half overwritten."""
+    return [Doubt(kind=DoubtKind.HALF_RESTORED, tier=one.tier, sentence=one.half) for one in tiers if one.half]
 
 
 def _torn(one: Coverage) -> Doubt:

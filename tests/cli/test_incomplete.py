@@ -64,7 +64,7 @@ def test_a_full_without_a_tier_is_told_everywhere_until_it_is_accepted(
     whole = made(strata)
     monkeypatch.delenv("STRATA_WARM_URL")
     missing = "WARM (PostgreSQL) is missing; the last full backup held it"
-    assert f"will be incomplete: {missing}" in words(strata("backup", "full", "--local", "--dry-run"))
+    assert f"will be in doubt: {missing}" in words(strata("backup", "full", "--local", "--dry-run"))
     said = strata("backup", "full", "--local")
     assert said.code == IN_DOUBT
     assert missing in words(said)

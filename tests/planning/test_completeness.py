@@ -44,6 +44,19 @@ def test_a_backup_whose_tiers_were_not_cut_together_is_in_doubt() -> None:
     assert doubt.sentence == "HOT (Redis) may be of another moment than the other tiers: it was collected again"
 
 
+def test_a_backup_of_a_half_restored_tier_is_in_doubt_and_changes_no_expectation() -> None:
+    """Its sentence is the doubt; the next backup is compared with those before it, and a person can accept it."""
+    whole = made("a1", hot=10)
+    mixture = whole.model_copy(update={"covers": (whole.covers[0]._replace(half="a mixture", records=90),)})
+    history = History()
+    assert history.add(whole) == ()
+    (doubt,) = history.add(mixture)
+    assert (doubt.kind, doubt.tier, doubt.sentence) == (DoubtKind.HALF_RESTORED, Tier.HOT, "a mixture")
+    assert history.expected(whole.backup_type, whole.covers)[0].last == 10
+    history.add(mixture.model_copy(update={"accepted": True}))
+    assert history.expected(whole.backup_type, whole.covers)[0].last == 90
+
+
 def told(backups: Sequence[CatalogueEntry]) -> list[str]:
     """The sentences about the last of these, in their order."""
     history = History()
