@@ -77,6 +77,10 @@ class Ledger(Protocol):
         """The latest runs, newest first."""
         ...
 
+    def restores(self) -> list[Run]:
+        """Every restore that it remembers, latest first; one that began is among them for at least KEEP_DAYS."""
+        ...
+
     def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
         """Move a running run to a final state; False where it was final already.
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done, Seat
 from strata.errors import RunFailed, StageBusy
-from strata.model.run import COMMITS, Progress, Run, RunState, Stage, StageRow
+from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
 
 
 @dataclass
@@ -62,6 +62,9 @@ class MemoryLedger:
     def runs(self, limit: int) -> list[Run]:
         runs = sorted((entry.run for entry in self._entries.values()), key=lambda run: run.created_at, reverse=True)
         return runs[:limit]
+
+    def restores(self) -> list[Run]:
+        return [run for run in self.runs(len(self._entries)) if run.kind is RunKind.RESTORE]
 
     def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
         with self._changing(run_id) as entry:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _RUNS: Final = "strata:runs"
 _WAITING: Final = "strata:runs:waiting"
+_RESTORES: Final = "strata:runs:restores"
 _KEEP: Final = KEEP_DAYS * 86400
 
 # A run is three hashes: its own fields, its stage rows (cjson), its progress. Every script touches `updated`.
@@ -50,6 +51,7 @@ redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -10001)
+if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1]) end
 return 1
 """
 
@@ -175,9 +177,8 @@ class RedisLedger:
         }
         with _reachable():
             pairs = [part for pair in fields.items() for part in pair]
-            entered = self._redis.eval(
-                _CREATE, 2, _run_key(run.run_id), _RUNS, run.run_id, fields["created"], _KEEP, *pairs
-            )
+            keys = [_run_key(run.run_id), _RUNS, *([_RESTORES] if run.kind is RunKind.RESTORE else [])]
+            entered = self._redis.eval(_CREATE, len(keys), *keys, run.run_id, fields["created"], _KEEP, *pairs)
         if not entered:
             raise RunFailed(f"a run {run.run_id} is known already")
 
@@ -190,6 +191,13 @@ class RedisLedger:
         with _reachable():
             ids = [run_id.decode() for run_id in cast("list[bytes]", self._redis.zrevrange(_RUNS, 0, limit - 1))]
         return [run for run_id in ids if (run := self.run(run_id))]
+
+    def restores(self) -> list[Run]:
+        with _reachable():
+            ids = [run_id.decode() for run_id in cast("list[bytes]", self._redis.zrevrange(_RESTORES, 0, -1))]
+        runs = {run_id: self.run(run_id) for run_id in ids}
+        self._forget(_RESTORES, [run_id for run_id, run in runs.items() if run is None])
+        return [run for run in runs.values() if run is not None]
 
     def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
         return self._call(_END, run_id, state.value, reason, code)[0] == "ok"
@@ -243,9 +251,7 @@ class RedisLedger:
             ids = [run_id.decode() for run_id in cast("list[bytes]", self._redis.zrange(_WAITING, 0, -1))]
         runs = {run_id: self.run(run_id) for run_id in ids}
         over = [run_id for run_id, run in runs.items() if run is None or run.state.final]
-        if over:
-            with _reachable():
-                self._redis.zrem(_WAITING, *over)
+        self._forget(_WAITING, over)
         return [run for run_id, run in runs.items() if run is not None and run_id not in over]
 
     def confirm(self, run_id: str, fence: int | None) -> bool:
@@ -323,6 +329,11 @@ class RedisLedger:
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         answer = self._call(_RESENT, run_id, int(after_seconds * 1000))
         return int(answer[1]) if answer[0] == "resent" else None
+
+    def _forget(self, index: str, run_ids: list[str]) -> None:
+        if run_ids:
+            with _reachable():
+                self._redis.zrem(index, *run_ids)
 
     def _noted(self, run_id: str, field: str) -> str:
         with _reachable():

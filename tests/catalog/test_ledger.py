@@ -70,6 +70,20 @@ def claimed(ledger: Ledger, stage: Stage = Stage.COLLECT, unit: str = "hot", own
     return taken
 
 
+def test_restores_are_told_apart_from_other_runs(ledger: Ledger, run: Run) -> None:
+    """Latest first, whatever their state; no other kind of run is among them."""
+    older, newer = (
+        a_run(name, created_at=NOW + timedelta(seconds=second)).model_copy(update={"kind": RunKind.RESTORE})
+        for second, name in enumerate(["older", "newer"])
+    )
+    ledger.create(older)
+    ledger.create(newer)
+    ledger.end("older", RunState.DONE)
+    assert [one.run_id for one in ledger.restores()] == ["newer", "older"]
+    assert ledger.restores()[1].state is RunState.DONE
+    assert ledger.run(RUN) == run
+
+
 # --- runs ---------------------------------------------------------------------------------------------------------
 
 
