@@ -203,13 +203,13 @@ class Wiring(StoreWiring):
     @cached_property
     def manager(self) -> BackupManager:
         """The manager of runs that go through the workers."""
-        return self._manager(self.ledger, self.lease, self.memory)
+        return self._manager(self.ledger, self.lease, self.memory, self.ledger)
 
     @cached_property
     def local_manager(self) -> BackupManager:
         """The manager of runs in this process: a ledger in memory, and the shared lease where it can be reached."""
         lease = self.lease if self.ledger_answers else self._file_lease
-        return self._manager(MemoryLedger(), lease, self.local_memory)
+        return self._manager(MemoryLedger(), lease, self.local_memory, self.shared_ledger)
 
     @cached_property
     def restore_stores(self) -> RestoreStores:
@@ -244,7 +244,7 @@ class Wiring(StoreWiring):
     @cached_property
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
-        shared = self.ledger if self.ledger_answers else None
+        shared = self.shared_ledger
         pruner = self._pruner(self.local_manager.owner)
         return PruneRuns(self.local_manager, pruner, [shared] if shared else [], shared)
 
@@ -254,6 +254,11 @@ class Wiring(StoreWiring):
         rules = Rules(self.retention, self.strategy, PruneRules(grace))
         witnesses = (self.catalogue_cache, self.witness)
         return Pruner(self.depots, Catalogue(self.stores, self.keyring, None, witnesses), rules, self.clock, owner)
+
+    @property
+    def shared_ledger(self) -> Ledger | None:
+        """The ledger that all workers share, where it answers."""
+        return self.ledger if self.ledger_answers else None
 
     @cached_property
     def ledger_answers(self) -> bool:
@@ -288,7 +293,7 @@ class Wiring(StoreWiring):
         bare, tls = redis_access(url, self.settings.tls)
         return redis.Redis.from_url(bare, **tls, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
 
-    def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory) -> BackupManager:
+    def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory, shared: Ledger | None) -> BackupManager:
         settings = self.settings
         options = BackupOptions(
             tiers=self.tiers,
@@ -319,6 +324,7 @@ class Wiring(StoreWiring):
             self.restore_stores,
             self.looks,
             Owner(self.stores, self.keyring, memory, settings.installation),
+            shared,
         )
 
     @cached_property

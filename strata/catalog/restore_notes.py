@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from strata.catalog.notes import Note, NoteKind
 from strata.errors import KeyringError
 from strata.model.identity import Identity
+from strata.model.plan import RestorePlan
 from strata.model.tier import Tier
 from strata.planning.unfinished import Step, Told, unfinished
 
@@ -46,6 +47,12 @@ def marks_of(identity: Identity, secrets: Secrets, key_id: str | None = None) ->
     return frozenset(
         f"{key.key_id}:{hmac.digest(key.secret, one.encode(), 'sha256')[:_MARK_BYTES].hex()}" for one in told
     )
+
+
+def targets_of(plan: RestorePlan, tier: Tier, secrets: Secrets) -> frozenset[str]:
+    """Marks of the tier as the restore's plan saw it: by its name alone where nobody can look at it."""
+    seen = plan.confirmed.of(tier)
+    return marks_of(seen, secrets) if seen else frozenset({f"{secrets.fingerprint_key().key_id}:{tier}"})
 
 
 def marks_by_all_keys(identity: Identity, secrets: Secrets, told: Iterable[Told]) -> frozenset[str]:

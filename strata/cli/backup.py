@@ -88,7 +88,8 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
     from strata.cli.summary import show_plan
     from strata.wiring import Wiring
 
-    show_plan(output, Wiring(settings).local_manager.planner.decide(kind, run_id, fresh=fresh))
+    manager = Wiring(settings).local_manager
+    show_plan(output, manager.unfinished.judged(manager.planner.decide(kind, run_id, fresh=fresh)))
 
 
 def _here(

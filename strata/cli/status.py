@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from strata.catalog.shelf import Gone
     from strata.catalog.unreadable import Unreadable
     from strata.model.policy import PolicyLine, PolicyReport
+    from strata.planning.unfinished import Told
+    from strata.wiring import Wiring
 
 
 BROKEN: Final = 12
@@ -37,18 +39,19 @@ def status_command(output: Output) -> int:
     from strata.planning.policy import report
     from strata.planning.unfinished import unfinished, unfinished_line
     from strata.settings import load_settings
-    from strata.store_wiring import StoreWiring
+    from strata.wiring import Wiring
 
-    wiring = StoreWiring(load_settings(), tell=output.note)
+    wiring = Wiring(load_settings(), tell=output.note)
     view = wiring.catalogue.view()
     now, strategy = wiring.clock.now(), wiring.strategy
     retention, moves = wiring.retention.decide(view.entries, now), strategy.moves(view.entries, now)
     lines = report(view.entries, strategy, wiring.promises, now).lines
     missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
-    half = unfinished(told_by(note for shelf in view.shelves for note in shelf.notes))
+    told, silent_ledger = _marked(wiring)
+    half = unfinished([*told, *told_by(note for shelf in view.shelves for note in shelf.notes)])
     locked = [one.backup_id for one in view.entries if not wiring.keyring.opens(one.sealed_by)]
     sound = soundness(view.unreadable, view.gone, retention.frozen, locked)
-    found = PolicyReport(lines=(*lines, missing, unfinished_line(half), *sound))
+    found = PolicyReport(lines=(*lines, missing, unfinished_line(half, silent_ledger), *sound))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
     doubts = {one.backup_id: doubt_documents(view.judgement.doubts(one)) for one in view.judgement.in_doubt}
@@ -58,6 +61,20 @@ def status_command(output: Output) -> int:
     if not holds:
         output.error("What was promised about backups does not hold.", "The last column says what to do.")
     return 0 if holds else BROKEN
+
+
+def _marked(wiring: Wiring) -> tuple[list[Told], str]:
+    """What the ledger tells of restores, and why it does not."""
+    from strata.catalog.restore_marks import marked
+    from strata.errors import BrokerUnavailable
+
+    try:
+        ledger = wiring.shared_ledger
+    except BrokerUnavailable as error:
+        return [], error.sentence
+    if ledger is None and wiring.settings.result_url is not None:
+        return [], "the ledger (Redis) does not answer"
+    return marked(ledger, wiring.keyring)
 
 
 def soundness(

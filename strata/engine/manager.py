@@ -74,6 +74,7 @@ class BackupManager:
         restore_stores: RestoreStores | None = None,
         looks: Looks | None = None,
         owner: Owner | None = None,
+        shared: Ledger | None = None,
     ) -> None:
         self.runner, self.depots, self.clock = runner, depots, clock
         self.restore_stores = restore_stores or RestoreStores(depots, {})
@@ -83,7 +84,8 @@ class BackupManager:
         self._collector, self._copier = collector, Copier(depots, clock, self.owner.remember)
         nearest, owned = depots.nearest, self.owner.owning(depots.nearest.tier)
         self._failures = FailureLog(nearest.store, keyring, clock, owned)
-        self.unfinished = UnfinishedRestores(nearest.tier, nearest.book, keyring, self.looks, clock, owned)
+        check = self.owner.check
+        self.unfinished = UnfinishedRestores(nearest.tier, nearest.book, keyring, self.looks, clock, check, shared)
         self._spool, self._keyring, self._options = spool, keyring, options
 
     @property
@@ -129,7 +131,7 @@ class BackupManager:
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
             plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.storage_tier)
-            plan = self.owner.settle(self.unfinished.judged(plan))
+            plan = self.owner.settle(self.unfinished.admit(plan))
         except StrataError as error:
             if again(error):
                 if fence is not None:
@@ -158,9 +160,7 @@ class BackupManager:
         plan = self.plan(run_id)
         baselines = self._baselines(plan)
         if unit == CHUNKS:
-            return self.runner.run(
-                run_id, Stage.BASELINE, unit, KnownChunks, lambda attempt: baselines.chunks(plan, attempt)
-            )
+            return self.runner.run(run_id, Stage.BASELINE, unit, KnownChunks, partial(baselines.chunks, plan))
         return self.runner.run(
             run_id, Stage.BASELINE, unit, Baselined, lambda attempt: baselines.lay_out(plan, Tier(unit), attempt)
         )
@@ -288,7 +288,8 @@ class BackupManager:
         restorer = self.restore_stores.read_by(plan).restorer
 
         def work(attempt: Attempt) -> Applied:
-            return restorer.apply(plan, tier, attempt, self.unfinished.permit(plan, tier, attempt.check))
+            permit = self.unfinished.permit(plan, tier, attempt.check)
+            return restorer.apply(plan, tier, attempt, permit).with_note(permit.told)
 
         return self.runner.run(run_id, Stage.APPLY, tier, Applied, work)
 
@@ -337,9 +338,7 @@ class BackupManager:
         """Bring one part of a copy to its target."""
         plan = self.copy_plan(run_id)
         part = plan.parts[number]
-        return self.runner.run(
-            run_id, Stage.COPY, f"{number}", Copied, lambda attempt: self._copier.copy(plan, part, attempt)
-        )
+        return self.runner.run(run_id, Stage.COPY, f"{number}", Copied, partial(self._copier.copy, plan, part))
 
     def finish_copy(self, run_id: str) -> CopyMade:
         """Write the manifest of a copy whose every part is there, and end the run."""

@@ -50,6 +50,10 @@ class Applied(Document):
     whole: bool = False
     """The backup covers every key of the tier."""
 
+    def with_note(self, note: str) -> Applied:
+        """The same, and what else a person should know."""
+        return self.model_copy(update={"notes": (*self.notes, note)}) if note else self
+
 
 class Restored(Document):
     """What a restore did: exact counts for each tier."""

@@ -79,6 +79,16 @@ def _sentence(parts: list[Told]) -> str:
     )
 
 
+def in_doubt(tier: Tier, found: Iterable[Told]) -> str:
+    """The sentence of a backup on a tier that was half restored when it was read."""
+    return f"{tier.label} is half restored: {'; '.join(one.partition(': ')[2] for one in sentences(found))}"
+
+
+def unknown(tier: Tier, why: str) -> str:
+    """The sentence of a backup on a tier of which nobody could say whether it is."""
+    return f"{tier.label} may be half restored, because nobody can say whether a restore was left unfinished: {why}"
+
+
 def advice(found: Iterable[Told]) -> str:
     """What to do about it."""
     first = next(iter(found))
@@ -89,9 +99,10 @@ def advice(found: Iterable[Told]) -> str:
     )
 
 
-def unfinished_line(found: list[Told]) -> PolicyLine:
-    """The line of `strata status`."""
+def unfinished_line(found: list[Told], silent: str = "") -> PolicyLine:
+    """The line of `strata status`; `silent` is why the ledger told nothing."""
     rule = "no tier is half restored"
-    if not found:
-        return PolicyLine(rule=rule, holds=True, finding="no restore was left unfinished")
-    return PolicyLine(rule=rule, holds=False, finding="; ".join(sentences(found)), advice=advice(found))
+    finding = "; ".join(sentences(found)) or "no restore was left unfinished"
+    if silent:
+        finding += f", as far as the stores tell: {silent}"
+    return PolicyLine(rule=rule, holds=not found, finding=finding, advice=advice(found) if found else "")

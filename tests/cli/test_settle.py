@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import redis
 
+from strata.engine.local import restore_here
+from strata.errors import SourceError
+from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.settings import load_settings
-from strata.sources.port import RestoreMode
+from strata.sources.port import Application, Permit, RestoreMode, StateSource
 from strata.testing import always
 from strata.wiring import Wiring
 from tests.cli.conftest import Command
@@ -38,3 +46,56 @@ def test_a_half_restored_state_is_told_refused_and_settled(strata: Command, hot_
     lines = {line["rule"]: line for line in strata("status", "--json").document["lines"]}
     assert lines["no tier is half restored"]["holds"]
     assert strata("backup", "incremental", "--local").code == 0
+
+
+@dataclass
+class BreakingSource:
+    """Implements StateSource by another; a restore into it breaks after the records were written."""
+
+    inner: StateSource
+    tier: Tier = Tier.HOT
+
+    def identity(self) -> Identity:
+        return self.inner.identity()
+
+    def connect(self) -> Any:
+        return self.inner.connect()
+
+    def check(self, description: dict[str, Any]) -> None:
+        self.inner.check(description)
+
+    @contextmanager
+    def apply(self, description: dict[str, Any], mode: RestoreMode, permit: Permit) -> Iterator[Application]:
+        with self.inner.apply(description, mode, permit) as application:
+            yield application
+            raise SourceError("the restore broke")
+
+
+@pytest.mark.usefixtures("configured")
+def test_an_emergency_of_a_half_restored_redis_is_in_doubt_and_a_dry_run_says_what_a_start_would(
+    strata: Command, hot_url: str
+) -> None:
+    """Half of a real restore: an EMERGENCY ends with 14, and a dry run is refused in the words of the real start."""
+    with redis.Redis.from_url(hot_url) as hot:
+        hot.mset({f"position:{number}": "backed up" for number in range(20)})
+        good = strata("backup", "emergency", "--local", "--json").document["backup_id"]
+        hot.mset({f"position:{number}": "live" for number in range(10, 30)})
+        wiring = Wiring(load_settings())
+        wiring.sources[Tier.HOT] = BreakingSource(wiring.sources[Tier.HOT])
+        with pytest.raises(SourceError, match="broke"):
+            restore_here(wiring.local_manager, good, "20250102-030405-restore-601d00", RestoreMode.EXACT, ())
+        assert hot.get("position:15") == b"backed up"
+
+    dry, real = strata("backup", "full", "--local", "--dry-run"), strata("backup", "full", "--local")
+    assert (dry.code, real.code) == (15, 15)
+    assert real.err.endswith(dry.err)
+    told = strata("backup", "emergency", "--local", "--dry-run").err
+    assert "in doubt: HOT (Redis) is half restored" in " ".join(told.split())
+
+    made = strata("backup", "emergency", "--local", "--json")
+    assert made.code == 14
+    assert [one["kind"] for one in made.document["doubts"]] == ["half-restored"]
+    doubtful = strata("list", "--status", "doubtful", "--json").document["backups"]
+    assert [one["backup_id"] for one in doubtful] == [made.document["backup_id"]]
+    assert strata("accept", made.document["backup_id"]).code == 0
+    assert strata("list", "--status", "doubtful", "--json").document["backups"] == []

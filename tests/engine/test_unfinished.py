@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 
 from strata.catalog.memory_ledger import MemoryLedger
+from strata.catalog.notes import NoteKind
 from strata.engine.local import restore_here
-from strata.errors import BackupNotFound, HalfRestored, SourceError
+from strata.errors import BackupNotFound, HalfRestored, SourceError, StorageError, StoreFull
 from strata.model.backup_type import BackupType
+from strata.model.coverage import Doubt, DoubtKind
 from strata.model.identity import Identity
 from strata.model.run import RunState
-from strata.model.tier import Tier
+from strata.model.tier import StorageTier, Tier
+from strata.planning.tier_strategy import Placement
 from strata.sources.port import Permit, RestoreMode
-from strata.testing import FlakyStore, MemoryApplication, MemorySource, SettableClock, always
+from strata.storage.port import ObjectStore
+from strata.testing import FlakyStore, MemoryApplication, MemoryRecord, MemorySource, SettableClock, always
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
 
@@ -97,7 +101,56 @@ def test_an_emergency_goes_on_and_says_it(bench: Workbench) -> None:
     """What must be saved is saved; the manifest says of which restore the state is half."""
     fail_half_way(bench)
     made = bench.backup("in-need", BackupType.EMERGENCY)
-    assert any("half restored" in reason and "stumbled" in reason for reason in made.reasons)
+    said = [part.half for part in made.tiers if part.included]
+    assert [one.partition(" is half restored: the restore stumbled of ")[0] for one in said] == [
+        "HOT (Redis)",
+        "WARM (PostgreSQL)",
+    ]
+
+
+def test_a_backup_of_a_half_restored_state_is_in_doubt_until_somebody_accepts_it(bench: Workbench) -> None:
+    """It is never the last good one of its type; the doubt names the tiers, and is there before anything is read."""
+    whole = bench.backup("whole", BackupType.EMERGENCY)
+    bench.depot.book.add(NoteKind.ACCEPTED, whole.backup_id, bench.clock.now())
+    fail_half_way(bench)
+    decided = bench.manager.unfinished.judged(bench.manager.planner.decide(BackupType.EMERGENCY, "thought"))
+    assert half_restored_tiers(decided.doubts) == [Tier.HOT, Tier.WARM]
+    made = bench.backup("in-need", BackupType.EMERGENCY)
+    view = bench.catalogue.view()
+    assert view.entries[0].backup_id == made.backup_id
+    assert half_restored_tiers(view.judgement.doubts(view.entries[0])) == [Tier.HOT, Tier.WARM]
+    assert last_good_emergency(bench) == whole.backup_id
+    bench.depot.book.add(NoteKind.ACCEPTED, made.backup_id, bench.clock.now())
+    assert last_good_emergency(bench) == made.backup_id
+
+
+def half_restored_tiers(doubts: Iterable[Doubt]) -> list[Tier | None]:
+    """The tiers that are doubted because a restore may have left them half overwritten."""
+    return [doubt.tier for doubt in doubts if doubt.kind is DoubtKind.HALF_RESTORED]
+
+
+def last_good_emergency(bench: Workbench) -> str:
+    """The id of the last good EMERGENCY."""
+    found = bench.catalogue.view().judgement.last_good(frozenset({BackupType.EMERGENCY}))
+    assert found is not None
+    return found.backup_id
+
+
+def silent(store: ObjectStore) -> ObjectStore:
+    """A store that does not answer."""
+    return FlakyStore(store, range(10_000))
+
+
+def test_where_nobody_can_say_whether_a_tier_is_half_restored_the_backup_is_in_doubt(folder: Path) -> None:
+    """With the nearest store silent a backup that goes elsewhere says so, and nothing is built on it."""
+    places = {BackupType.FULL: Placement(StorageTier.NETWORK), BackupType.INCREMENTAL: Placement(StorageTier.NETWORK)}
+    bench = Workbench(folder, tiers_of(5, tiers=(Tier.HOT,)), places=places)
+    bench.backup("before")
+    blind = Workbench(folder, bench.sources, places=places, lease=bench.lease, wrap_store=silent)
+    made = blind.backup("blind", BackupType.FULL)
+    (said,) = [part.half for part in made.tiers if part.included]
+    assert said.startswith("HOT (Redis) may be half restored, because nobody can say whether a restore was left")
+    assert bench.backup("after", BackupType.INCREMENTAL).parent == "before"
 
 
 def test_backups_are_made_again_once_a_restore_is_done(bench: Workbench) -> None:
@@ -175,14 +228,78 @@ def test_a_failed_restore_into_another_target_is_none_of_this_ones(bench: Workbe
     assert not bench.backup("after", BackupType.INCREMENTAL).reasons
 
 
-def test_a_store_that_takes_no_note_stops_no_restore(folder: Path) -> None:
-    """On the day of need a full or read-only store is no reason not to restore."""
-    bench = Workbench(folder, tiers_of(5, tiers=(Tier.HOT,)))
-    bench.backup()
-    store = FlakyStore(bench.files, ())
-    full = Workbench(folder, bench.sources, wrap_store=lambda _: store, lease=bench.lease)
-    store.put = _refuse  # type: ignore[method-assign]
-    assert full.restore("needed").tiers
+class FullStore(FlakyStore):
+    """Implements ObjectStore; it takes nothing more."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner, ())
+
+    def put(self, name: str, parts: Sequence[Any]) -> None:
+        raise StoreFull(f"no room for {name} ({len(parts)})")
+
+
+def test_without_a_ledger_a_store_that_takes_no_note_stops_no_restore(bench: Workbench, folder: Path) -> None:
+    """On the day of need a full or read-only store is no reason not to restore; the result says what that means."""
+    full = Workbench(folder, bench.sources, wrap_store=FullStore, lease=bench.lease)
+    notes = [note for applied in full.restore("needed").tiers for note in applied.notes]
+    assert len(notes) == 2
+    assert "nothing remembers that the tier is half restored: LOCAL takes no note (no room for" in notes[0]
+
+
+def test_the_ledger_remembers_what_the_store_took_no_note_of(bench: Workbench, folder: Path) -> None:
+    """A restore by the workers goes on; left half done, it is refused as if it were noted, until one is done."""
+    ledger = MemoryLedger()
+    worker = Workbench(
+        folder, bench.sources, wrap_store=FullStore, lease=bench.lease, ledger=ledger, shared=ledger, clock=bench.clock
+    )
+    fail_half_way(worker)
+    assert not bench.stored("notes/restores/")
+    other = Workbench(folder, bench.sources, lease=bench.lease, shared=ledger, clock=bench.clock)
+    with pytest.raises(HalfRestored, match=r"HOT \(Redis\) and WARM \(PostgreSQL\): the restore stumbled of"):
+        other.manager.unfinished.judged(other.manager.planner.decide(BackupType.FULL, "thought"))
+    worker.restore("again")
+    assert other.backup("after", BackupType.INCREMENTAL).tiers
+
+
+def test_what_only_the_ledger_remembers_is_noted_by_the_next_backup(bench: Workbench, folder: Path) -> None:
+    """The ledger forgets after two weeks, so its knowledge goes into the store as soon as that takes it."""
+    ledger = MemoryLedger()
+    fail_half_way(
+        Workbench(folder, bench.sources, wrap_store=FullStore, lease=bench.lease, ledger=ledger, shared=ledger)
+    )
+    with pytest.raises(HalfRestored):
+        Workbench(folder, bench.sources, lease=bench.lease, shared=ledger).backup("refused")
+    with pytest.raises(HalfRestored):
+        Workbench(folder, bench.sources, lease=bench.lease).backup("refused-too")
+    assert bench.manager.unfinished.settle("stumbled") == [Tier.HOT, Tier.WARM]
+    Workbench(folder, bench.sources, lease=bench.lease, shared=ledger).backup("after")
+
+
+@pytest.mark.parametrize("way", ["another restore", "a person"])
+def test_the_ledger_knows_too_what_was_ended(bench: Workbench, folder: Path, way: str) -> None:
+    """A prune removes the notes of what is over before the ledger forgets it; nothing is half restored again then."""
+    ledger = MemoryLedger()
+    worker = Workbench(folder, bench.sources, lease=bench.lease, ledger=ledger, shared=ledger)
+    fail_half_way(worker)
+    if way == "a person":
+        worker.manager.unfinished.settle("stumbled")
+    else:
+        worker.restore("again")
+    for name in bench.stored("notes/restores/"):
+        bench.files.delete(name)
+    worker.backup("after", BackupType.INCREMENTAL)
+    assert not bench.stored("notes/restores/")
+
+
+def test_nothing_is_overwritten_where_nothing_would_remember_it(bench: Workbench, folder: Path) -> None:
+    """A restore in one process beside workers, with a store that takes no note, is refused before the first write."""
+    local = Workbench(folder, bench.sources, wrap_store=FullStore, lease=bench.lease, shared=MemoryLedger())
+    changed = stumbling(bench).records = {("0", b"hot:0"): MemoryRecord(b"live")}
+    with pytest.raises(StorageError, match="is not overwritten because nothing would remember") as caught:
+        local.restore("unseen", tiers=(Tier.HOT,))
+    assert "a restore in this process is not in the ledger" in caught.value.sentence
+    assert "through the workers" in caught.value.hint
+    assert stumbling(bench).records == changed
 
 
 def test_the_note_may_ask_for_the_permit_that_writes_it(folder: Path) -> None:
@@ -202,9 +319,3 @@ def test_the_note_may_ask_for_the_permit_that_writes_it(folder: Path) -> None:
     permits.append(bench.manager.unfinished.permit(plan, Tier.COLD, always))
     permits[0]()
     assert len(bench.stored("notes/restores/")) == 1
-
-
-def _refuse(name: str, parts: Any) -> None:
-    from strata.errors import StoreFull
-
-    raise StoreFull(f"no room for {name} ({len(parts)})")

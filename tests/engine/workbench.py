@@ -63,6 +63,8 @@ class Workbench:
     places: dict[BackupType, Placement] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=MemoryLedger)
     lease: Lease | None = None
+    shared: Ledger | None = None
+    """The ledger of the workers, where this bench is one of them or can ask it."""
     clock: Clock = field(default_factory=SettableClock)
     segment_bytes: int = 1 << 20
     zstd_level: int = 1
@@ -112,6 +114,7 @@ class Workbench:
             ),
             looks=Looks({tier: source.identity for tier, source in self.sources.items()}),
             owner=self.owner,
+            shared=self.shared,
         )
 
     def backup(
