@@ -73,9 +73,10 @@ class Wiring(StoreWiring):
         watcher: Watcher | None = None,
         clock: Clock | None = None,
         tell: Callable[[str], None] = lambda _: None,
+        lease_folder: Path | None = None,
     ) -> None:
         super().__init__(settings, clock, tell)
-        self._watcher = watcher
+        self._watcher, self._lease_folder = watcher, lease_folder
         keep_freed_memory()
 
     @cached_property
@@ -192,13 +193,16 @@ class Wiring(StoreWiring):
         return Copier(self.depots, self.clock)
 
     def restoring(self) -> Wiring:
-        """The same wiring for restores in this process: a machine without a spool is given one."""
-        settings = self.settings
+        """The same wiring for restores in this process: a machine without a spool is given one.
+
+        The spool is of this process alone. The lease, which keeps two such restores apart, lies in this user's cache.
+        """
+        settings, lease_folder = self.settings, None
         if not (settings.spool_url or "").startswith("file://") and not self.ledger_answers:
             folder = Path(mkdtemp(prefix="strata-spool-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            settings = settings.model_copy(update={"spool_url": folder.as_uri()})
-        return Wiring(settings, self._watcher, self.clock, self.tell)
+            settings, lease_folder = settings.model_copy(update={"spool_url": folder.as_uri()}), settings.cache_folder
+        return Wiring(settings, self._watcher, self.clock, self.tell, lease_folder)
 
     @cached_property
     def manager(self) -> BackupManager:
@@ -283,7 +287,7 @@ class Wiring(StoreWiring):
                 "the ledger does not answer, and a lease of this machine needs a spool on disk",
                 hint="Set STRATA_SPOOL_URL to file:///folder for this command.",
             )
-        return FileLease(folder_of(url, "STRATA_SPOOL_URL") / ".lease")
+        return FileLease((self._lease_folder or folder_of(url, "STRATA_SPOOL_URL")) / ".lease")
 
     @cached_property
     def _result_redis(self) -> Any:

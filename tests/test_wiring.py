@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from strata.catalog.lease import FileLease, RedisLease
-from strata.errors import BrokerUnavailable, SettingError, StoreNotMounted
+from strata.errors import BrokerUnavailable, LeaseHeld, SettingError, StoreNotMounted
 from strata.model.tier import StorageTier
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
@@ -118,3 +118,15 @@ def test_the_store_on_a_share_needs_the_share(settings: Settings, folder: Path) 
     wiring = Wiring(settings.model_copy(update={"network_url": (folder / "share").as_uri()}))
     with pytest.raises(StoreNotMounted):
         wiring.stores[StorageTier.NETWORK].put("one", [b"1"])
+
+
+def test_two_restores_on_a_machine_without_a_spool_do_not_go_on_at_once(settings: Settings, folder: Path) -> None:
+    """Each has a spool of its own, and both the same lease: two of them would write the same tiers together."""
+    bare = settings.model_copy(update={"spool_url": None, "cache_folder": folder / "cache"})
+    first, second = (Wiring(bare).restoring() for _ in range(2))
+    assert first.settings.spool_url != second.settings.spool_url
+    fence = first.local_manager.lease.acquire("one", "somebody")
+    with pytest.raises(LeaseHeld):
+        second.local_manager.lease.acquire("two", "somebody else")
+    first.local_manager.lease.release(fence)
+    second.local_manager.lease.acquire("two", "somebody else")
