@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
+import redis
 
 from strata.catalog.notes import NoteKind
 from strata.engine.local import copy_here, restore_here
@@ -82,8 +84,17 @@ def pipeline(stack: LocalStack) -> Iterator[Pipeline]:
     for depot in wiring.depots:
         for name in [info.name for info in depot.store.list() if "/" in info.name]:
             depot.store.delete(name)
+    forget_all(pipeline)
     tiers.wipe()
     tiers.close()
+
+
+def forget_all(pipeline: Pipeline) -> None:
+    """Nothing is remembered of what was deleted: no backup of an earlier test has disappeared for a later one."""
+    settings = pipeline.wiring.settings
+    with redis.Redis.from_url(settings.result_url.get_secret_value()) as ledger:  # type: ignore[union-attr]
+        ledger.delete(*(f"strata:recorded:{depot.store.url}" for depot in pipeline.wiring.depots))
+    shutil.rmtree(settings.cache_folder, ignore_errors=True)
 
 
 def held(pipeline: Pipeline) -> dict[str, set[StorageTier]]:
@@ -187,6 +198,9 @@ def test_a_store_that_is_down_costs_its_copy_only(pipeline: Pipeline) -> None:
 
 def test_a_prune_through_the_workers(pipeline: Pipeline) -> None:
     """Enqueued as beat does it, it marks nothing that is young, ends DONE, and says so."""
+    life = Life(pipeline.tiers, random.Random(2))
+    life.go_on(30)
+    life.settle()
     made(pipeline, BackupType.FULL)
     before = len(ended(pipeline, RunKind.PRUNE))
     pipeline.app.send_task("tasks.upkeep.prune", queue=CONTROL, ignore_result=True)
