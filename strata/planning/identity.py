@@ -53,7 +53,7 @@ def touched(stage: Stage, unit: str, plan: Mapping[str, Any]) -> tuple[str, ...]
     match stage:
         case Stage.BASELINE | Stage.STORE | Stage.VERIFY | Stage.THAW:
             parts: tuple[str, ...] = (plan["storage_tier"],)
-        case Stage.ENCRYPT:
+        case Stage.COLLECT | Stage.MERGE | Stage.COMPRESS | Stage.ENCRYPT:
             parts = (KEYRING,)
         case Stage.RECORD:
             parts = (plan["storage_tier"], KEYRING)
@@ -67,7 +67,7 @@ def touched(stage: Stage, unit: str, plan: Mapping[str, Any]) -> tuple[str, ...]
             parts = (*plan["stores"], RETENTION)
         case Stage.SWEEP:
             parts = (unit, RETENTION)
-        case Stage.COLLECT | Stage.MERGE | Stage.COMPRESS | Stage.FINISH:
+        case Stage.FINISH:
             parts = ()
     return (LEDGER, *parts)
 

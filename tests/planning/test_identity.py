@@ -83,3 +83,9 @@ def test_every_stage_says_what_it_touches(stage: Stage) -> None:
     parts = touched(stage, "hot", plan)
     assert "ledger" in parts
     assert (Tier.HOT in parts) == (stage in {Stage.CHECK, Stage.APPLY, Stage.SWEEP})
+
+
+@pytest.mark.parametrize("stage", [Stage.COLLECT, Stage.MERGE, Stage.COMPRESS, Stage.ENCRYPT])
+def test_a_stage_that_opens_the_spool_works_with_the_keyring(stage: Stage) -> None:
+    """Otherwise another keyring's worker calls what it cannot open damaged."""
+    assert KEYRING in touched(stage, "hot", {"storage_tier": "local"})
