@@ -16,6 +16,7 @@ StrataError
 │   ├── StoreNotMounted     the share of a store is not there
 │   ├── StoreForeign        a store belongs to another installation
 │   ├── ObjectNotFound      an object that must be there is not
+│   ├── ObjectNotAFile      a link, a pipe or a folder lies in its place
 │   ├── ObjectExists        an object would have been overwritten
 │   ├── ObjectLocked        an object may not be removed yet
 │   └── ObjectFrozen        an object must be thawed before it can be read
@@ -32,7 +33,7 @@ sentences travel through the broker and are shown in Flower.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 def _printable(sentence: str) -> str:
@@ -155,6 +156,12 @@ class ObjectNotFound(StorageError):
     code = "object-not-found"
 
 
+class ObjectNotAFile(StorageError):
+    """In the place of an object lies a link, a pipe, a device or a folder; it was not read."""
+
+    code = "object-not-a-file"
+
+
 class ObjectExists(StorageError):
     """An object of that name is there already; objects are never overwritten."""
 
@@ -178,6 +185,10 @@ class IntegrityError(StrataError):
 
     code = "integrity"
     exit_code = 8
+
+
+LOST: Final = (IntegrityError, ObjectNotFound, ObjectNotAFile)
+"""What reading an object raises that is not there as it was written."""
 
 
 class RunFailed(StrataError):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from strata.catalog.canonical import canonical
 from strata.catalog.documents import DOCUMENT_BYTES, document
-from strata.errors import IntegrityError, ObjectNotFound
+from strata.errors import LOST, IntegrityError
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.manifest import FORMAT_VERSION
 
@@ -81,7 +81,7 @@ class LayerCatalog:
         """Whether the document is not in the store."""
         try:
             return self._store.size(layer_document_name(ref.layer_id)) == 0
-        except ObjectNotFound:
+        except LOST:
             return True
 
     def _read(self, ref: LayerRef) -> Layer:

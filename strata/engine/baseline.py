@@ -17,7 +17,7 @@ from strata.engine.details import open_details
 from strata.engine.layers import LayerReader
 from strata.engine.runner import Attempt
 from strata.engine.spool import Held, Spool
-from strata.errors import IntegrityError, ObjectNotFound
+from strata.errors import LOST
 from strata.model.layer import Layer, LayerRef, ObjectKind
 from strata.model.plan import BackupPlan
 from strata.model.run import Progress
@@ -87,7 +87,7 @@ class BaselineBuilder:
                 for stored in self._layer(ref).of_kind(ObjectKind.CHUNK_INDEX):
                     frame = self._reader.open(ref.layer_id, stored)
                     found += [self._reader.rows(stored, frame, number) for number in range(len(frame.blocks))]
-        except (IntegrityError, ObjectNotFound):
+        except LOST:
             return CHUNK_INDEX_SCHEMA.empty_table()
         return pa.concat_tables(found).unify_dictionaries()
 

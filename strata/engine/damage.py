@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from strata.catalog.metadata import BackupMetadataManager
 from strata.clock import Clock
 from strata.content.index import SortedRows
-from strata.errors import IntegrityError, KeyringError, ObjectNotFound, StorageError
+from strata.errors import LOST, KeyringError, StorageError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class DamageNotes:
         """Note the layer where what is read of it is damaged or gone; the error goes on."""
         try:
             yield
-        except (IntegrityError, ObjectNotFound):
+        except LOST:
             self.note(layer_id)
             raise
 

@@ -14,7 +14,7 @@ from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Meeting, Pause
 from strata.engine.runner import Attempt
-from strata.errors import IntegrityError, ObjectNotFound, SettingError
+from strata.errors import LOST, SettingError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.coverage import Coverage, DoubtKind, SourceKind
@@ -182,6 +182,6 @@ def _unfit(depot: Depot, ref: LayerRef, noted: set[str]) -> str:
         return f"is not in {depot.tier.upper()}"
     try:
         depot.layers.load(ref)
-    except (IntegrityError, ObjectNotFound):
+    except LOST:
         return "has a damaged document"
     return ""

@@ -11,7 +11,7 @@ from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot
 from strata.engine.runner import Attempt
 from strata.engine.survey import survey_presence
-from strata.errors import IntegrityError, ObjectExists, ObjectNotFound, StorageError
+from strata.errors import LOST, IntegrityError, ObjectExists, StorageError
 from strata.model.coverage import Doubt
 from strata.model.layer import Layer, LayerRef, layer_document_name
 from strata.model.manifest import manifest_name
@@ -97,7 +97,7 @@ class Recorder:
         try:
             with self.depot.damage.watching(ref.layer_id):
                 return self.depot.layers.reload(ref)
-        except (IntegrityError, ObjectNotFound) as error:
+        except LOST as error:
             raise _builds_on(layer_document_name(ref.layer_id), error.sentence) from None
 
     def _loaded(self, ref: LayerRef) -> Layer:

@@ -21,7 +21,7 @@ from strata.engine.runner import Attempt
 from strata.engine.stack import StackReader, chunk_objects, objects_to_read
 from strata.engine.survey import Damage, survey
 from strata.engine.verifier import Verifier
-from strata.errors import IntegrityError, ObjectNotFound, SettingError, SourceError
+from strata.errors import LOST, SettingError, SourceError
 from strata.memory import give_back_freed_memory
 from strata.model.layer import Document, Layer, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata
@@ -108,7 +108,7 @@ class BackupRestorer:
         for ref in dict.fromkeys(manifest.layers):
             try:
                 (layer,) = reader.load([ref])
-            except (IntegrityError, ObjectNotFound) as error:
+            except LOST as error:
                 lost.append(Damage(layer_document_name(ref.layer_id), error.sentence))
             else:
                 work += objects_to_read([layer], []) if ref in stacked else chunk_objects(layer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from strata.engine.verifier import Listings, Verifier
-from strata.errors import IntegrityError, ObjectNotFound, StrataError
+from strata.errors import LOST, StrataError
 from strata.model.layer import StoredObject
 from strata.model.run import Progress
 from strata.storage.port import ObjectStore
@@ -62,7 +62,7 @@ def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list
     def look(stored: StoredObject) -> Damage | None:
         try:
             size = store.size(stored.name)
-        except ObjectNotFound as error:
+        except LOST as error:
             return Damage(stored.name, error.sentence)
         return None if size == stored.size else Damage(stored.name, f"its {size} bytes are not {stored.size}")
 
@@ -73,7 +73,7 @@ def survey_presence(store: ObjectStore, objects: Sequence[StoredObject]) -> list
 def _prove(verifier: Verifier, listings: Listings, layer_id: str, stored: StoredObject) -> Damage | None:
     try:
         listings.add(layer_id, stored, verifier.prove(layer_id, stored))
-    except (IntegrityError, ObjectNotFound) as error:
+    except LOST as error:
         return Damage(stored.name, _without_name(error, stored.name))
     return None
 

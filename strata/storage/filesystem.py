@@ -26,7 +26,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from strata.errors import ObjectExists, ObjectNotFound, SettingError, StorageError, StoreFull, StoreUnavailable
+from strata.errors import (
+    ObjectExists,
+    ObjectNotAFile,
+    ObjectNotFound,
+    SettingError,
+    StorageError,
+    StoreFull,
+    StoreUnavailable,
+)
 from strata.storage.beneath import FileNotRegular, file, open_folder, remove, status, walk
 from strata.storage.beneath import folder as opened
 from strata.storage.port import Buffer, ObjectInfo, ObjectWriter, checked_name
@@ -188,12 +196,12 @@ class FilesystemStore:
         if error.errno in _AWAY:
             return StoreUnavailable(sentence, hint="Check the disk or the mount.")
         if isinstance(error, FileNotRegular) and error.errno != errno.ELOOP:
-            return StorageError(
+            return ObjectNotAFile(
                 f"{self.url} does not {verb} {name}: it is a folder, a pipe, a socket or a device, and not a file",
                 hint="It is not one of Strata's; look who put it there.",
             )
         if error.errno == errno.ELOOP:
-            return StorageError(
+            return ObjectNotAFile(
                 f"{self.url} does not {verb} {name}: it is a symbolic link or lies behind one, and no link below a "
                 "store's folder is followed",
                 hint="Put the files themselves there; the store's own folder may be reached by a link.",

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from strata.errors import IntegrityError, ObjectNotFound
+from strata.errors import LOST
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import Tier
@@ -35,6 +35,10 @@ def damage(bench: Workbench, kind: str, how: str) -> str:
     data = bench.files.get(name)
     if how == "gone":
         bench.files.delete(name)
+    elif how == "link":
+        path = bench.folder / "store" / name
+        path.unlink()
+        path.symlink_to("/etc/passwd")
     elif how == "cut":
         bench.replace(name, data[: len(data) // 2])
     else:
@@ -46,7 +50,7 @@ def second_try(bench: Workbench, name: str, backup_type: BackupType = BackupType
     """A backup, made again where the first try failed; the failure names the damaged object."""
     try:
         return bench.backup("b1", backup_type)
-    except (IntegrityError, ObjectNotFound) as error:
+    except LOST as error:
         sentence = error.sentence
     assert name in sentence
     return bench.backup("b2", backup_type)
@@ -63,7 +67,7 @@ def assert_whole(bench: Workbench, manifest: BackupMetadata) -> None:
 
 
 @pytest.mark.parametrize("changes", [False, True], ids=["as it was", "with changes"])
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "link"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_damage_of_its_parent_a_full_backup_is_soon_whole(
     bench: Workbench,
@@ -80,7 +84,7 @@ def test_after_damage_of_its_parent_a_full_backup_is_soon_whole(
     assert_whole(bench, manifest)
 
 
-@pytest.mark.parametrize("how", ["cut", "gone"])
+@pytest.mark.parametrize("how", ["cut", "gone", "link"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_incremental_backup_is_not_laid_on_what_is_not_there(bench: Workbench, kind: str, how: str) -> None:
     """What is missing, or has another size, is seen without reading it; then the tier is stored whole."""
@@ -92,7 +96,7 @@ def test_an_incremental_backup_is_not_laid_on_what_is_not_there(bench: Workbench
 
 
 @pytest.mark.parametrize("kind", [".pack", ".cdx", "/layer.json"])
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "link"])
 def test_chunks_of_a_damaged_layer_are_not_borrowed_for_long(bench: Workbench, kind: str, how: str) -> None:
     """A type without a parent would borrow its chunks: at most one fails, the next stores its own."""
     records = bench.sources[Tier.HOT].records
@@ -103,7 +107,7 @@ def test_chunks_of_a_damaged_layer_are_not_borrowed_for_long(bench: Workbench, k
     bench.restorer.verify(manifest, (Tier.HOT,), lambda _: None)
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "link"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_damage_of_a_backup_is_listed(bench: Workbench, kind: str, how: str) -> None:
     """The survey of a backup names what is damaged, of whatever kind, and does not stop at it."""
