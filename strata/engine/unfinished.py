@@ -1,7 +1,8 @@
 """Remembers which tiers a restore has begun to overwrite, until it is done: in the nearest store, and in the ledger.
 
 A tier is overwritten where one of the two remembers it. Where neither does, it is not, unless there is no ledger at
-all: then a person restores on the day of need, and the store may be the last one there is.
+all: then a person restores on the day of need, and the store may be the last one there is. Nor is it refused where the
+store is another installation's: no backup of this one's state goes there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from strata.catalog.restore_marks import mark_begun, mark_ended, marked
 from strata.catalog.restore_notes import KINDS, SUBJECT, Secrets, body_of, marks_by_all_keys, targets_of, told_by
 from strata.clock import Clock
 from strata.engine.looks import Looks
-from strata.errors import BackupNotFound, HalfRestored, StorageError, StrataError
+from strata.errors import BackupNotFound, HalfRestored, StorageError, StoreForeign, StrataError
 from strata.model.backup_type import RULES, Manner
 from strata.model.plan import BackupPlan, RestorePlan, TierPlan
 from strata.model.tier import StorageTier, Tier
@@ -158,8 +159,8 @@ class UnfinishedRestores:
         untold = self._note(told)
         if not (unmarked and untold):
             return ""
-        nobody = f"{self.store.upper()} takes no note ({untold}), and {unmarked}"
-        if self.shared is None:
+        nobody = f"{self.store.upper()} takes no note ({untold.sentence}), and {unmarked}"
+        if self.shared is None or isinstance(untold, StoreForeign):  # another's store gets no backup of ours either
             return f"if this restore does not end, nothing remembers that the tier is half restored: {nobody}"
         raise StorageError(
             f"{tier.label} is not overwritten because nothing would remember that it is half restored if the restore "
@@ -172,14 +173,14 @@ class UnfinishedRestores:
         targets = targets_of(plan, tier, self.keyring)
         return Told(step, plan.restore_id, self.clock.now(), plan.backup_id, tier, targets, exact)
 
-    def _note(self, told: Told) -> str:
-        """Write a note; why the store did not take it, or nothing."""
+    def _note(self, told: Told) -> StrataError | None:
+        """Write a note; why the store did not take it, if so."""
         try:
             self.check(self.store)
             self.book.add(KINDS[told.step], SUBJECT, told.at, body_of(told))
         except StrataError as error:
-            return error.sentence
-        return ""
+            return error
+        return None
 
 
 def _doubted(plan: BackupPlan, found: Sequence[Told], silent: str) -> BackupPlan:

@@ -291,6 +291,16 @@ def test_the_ledger_knows_too_what_was_ended(bench: Workbench, folder: Path, way
     assert not bench.stored("notes/restores/")
 
 
+def test_another_installations_store_need_not_remember(bench: Workbench, folder: Path) -> None:
+    """No backup of what is restored from it goes there, so it is restored from all the same, and said."""
+    other = Workbench(
+        folder, bench.sources, lease=bench.lease, shared=MemoryLedger(), installation="i-0123456789abcdef"
+    )
+    (applied,) = other.restore("borrowed", tiers=(Tier.HOT,)).tiers
+    assert "belongs to installation" in applied.notes[0]
+    assert not bench.stored("notes/restores/")
+
+
 def test_nothing_is_overwritten_where_nothing_would_remember_it(bench: Workbench, folder: Path) -> None:
     """A restore in one process beside workers, with a store that takes no note, is refused before the first write."""
     local = Workbench(folder, bench.sources, wrap_store=FullStore, lease=bench.lease, shared=MemoryLedger())
