@@ -13,6 +13,7 @@ import pytest
 from strata.errors import LeaseLost, SourceUnavailable
 from strata.model.record import Encoding, LargeValue
 from strata.model.tier import Tier
+from strata.s3client import PermittedBody
 from strata.sources.port import Application, RestoreMode
 from strata.sources.redis_columns import Columns
 from strata.sources.redis_hot import RedisHot
@@ -20,6 +21,7 @@ from strata.sources.state_manager import StateManagerSource
 from strata.testing import always
 from tests.s3_proxy import Spoil, first, spoiling_proxy
 from tests.sources.hot_state import client
+from tests.sources.postgres_database import Database
 from tests.sources.s3_objects import EVERYTHING, MIB, SECRET, SOURCE, Service, names_in
 from tests.tunnel import tunnel_to
 
@@ -127,6 +129,35 @@ def test_what_an_older_restore_left_in_a_proxy_is_not_done_any_more(hot_url: str
             with pytest.raises(SourceUnavailable):
                 keep_all(application)
     assert {key: there.get(key) for key in there.keys()} == {b"k1": b"live"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_warm_is_not_committed_once_the_permit_is_gone(warm_url: str, asked: int) -> None:
+    """Neither the sequences, which no rollback takes back, nor the commit goes without a permit."""
+    database = Database(warm_url)
+    database.run("CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) VALUES ('backed up')")
+    backup = database.backup("t")
+    database.run("INSERT INTO t (v) VALUES ('live'), ('live')")
+    live, permit = database.text("t"), Revocable(goes_after=asked)
+    with database.source().apply(backup.description, RestoreMode.EXACT, permit) as application:
+        for batch in backup.batches:
+            application.write(batch)
+        with pytest.raises(LeaseLost):
+            application.finish(backup.knows, EVERYTHING)
+    assert database.text("t") == live
+    assert permit.asked == asked + 1
+    if not asked:
+        assert database.one("SELECT last_value FROM t_id_seq") == 3
+
+
+def test_each_piece_of_a_body_is_permitted_before_it_is_sent() -> None:
+    """The service may keep a begun request waiting for its body for as long as it likes."""
+    permit = Revocable()
+    body = PermittedBody(b"xy", permit)
+    assert body.read(1) == b"x"
+    permit.gone.set()
+    with pytest.raises(LeaseLost):
+        body.read(1)
 
 
 @pytest.mark.parametrize("size", [1000, 20 * MIB])
