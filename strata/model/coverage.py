@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from strata.model.backup_type import BackupType
 from strata.model.layer import Document
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
@@ -52,6 +53,8 @@ class Expected(Document):
     tier: Tier
     source: SourceKind | None = None
     """From where the last backup of the type read it; None where that did not hold it."""
+    held_by: BackupType | None = None
+    """The type of backup that held it, where it is another one: the first of a type is expected to hold its tiers."""
     patterns: tuple[str, ...] = ()
     """The scope that it covered."""
     backups: int = 0

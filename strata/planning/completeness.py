@@ -3,6 +3,7 @@
 Backups are judged in the order of their generations, which no clock upsets:
 
 - of a type, each tier that the last good backup held, and at least its scope, from the same source;
+- of the first of a type, each tier that the last good FULL held, from the same source;
 - no tier without records, unless the last backup of that scope was empty too;
 - every tier cut together with the others;
 - no tier that a restore may have left half overwritten;
@@ -56,6 +57,8 @@ class _Held(NamedTuple):
     source: SourceKind
     patterns: tuple[str, ...]
     backups: int
+    by: BackupType | None = None
+    """Where it is another type that held it."""
 
 
 _Kind = tuple[Tier, SourceKind, tuple[str, ...]]
@@ -73,10 +76,17 @@ class History:
         """What is expected of the next backup of a type, which will cover this."""
         wanted = {one.tier: one for one in covers}
         handed = any(one.source is SourceKind.HANDED for one in wanted.values())
-        held = {} if handed else self._held.get(backup_type, {})
+        held = {} if handed else self._held.get(backup_type) or self._held_by_full(backup_type)
         return tuple(
             self._expected(tier, held.get(tier), wanted.get(tier)) for tier in Tier if tier in held or tier in wanted
         )
+
+    def _held_by_full(self, backup_type: BackupType) -> dict[Tier, _Held]:
+        """What the first backup of a type is expected to hold; each type has a scope of its own."""
+        if backup_type is BackupType.FULL:
+            return {}
+        full = self._held.get(BackupType.FULL, {})
+        return {tier: one._replace(patterns=(), by=BackupType.FULL) for tier, one in full.items()}
 
     def tiers(self, backup_type: BackupType) -> set[Tier]:
         """The tiers that are expected of a type."""
@@ -131,6 +141,7 @@ class History:
         return Expected(
             tier=tier,
             source=held.source if held else None,
+            held_by=held.by if held else None,
             patterns=held.patterns if held else (),
             backups=held.backups if held else 0,
             usual=median(records) if records else None,
@@ -189,7 +200,7 @@ def _other_than_expected(backup_type: BackupType, one: Expected, held: Coverage 
         return None
     if held is None:
         return _missing(backup_type, one, "is missing")
-    before, label = _earlier(backup_type, one.backups), one.tier.label
+    before, label = _earlier(backup_type, one), one.tier.label
     if held.source is not one.source:
         sentence = f"{label} was read {_SOURCES[held.source]}; {before} read it {_SOURCES[one.source]}"
         return Doubt(kind=DoubtKind.OTHER_SOURCE, tier=one.tier, sentence=sentence)
@@ -201,7 +212,7 @@ def _other_than_expected(backup_type: BackupType, one: Expected, held: Coverage 
 
 
 def _missing(backup_type: BackupType, one: Expected, how: str) -> Doubt:
-    before = f"; {_earlier(backup_type, one.backups)} held it" if one.source else ""
+    before = f"; {_earlier(backup_type, one)} held it" if one.source else ""
     return Doubt(kind=DoubtKind.MISSING, tier=one.tier, sentence=f"{one.tier.label} {how}{before}")
 
 
@@ -224,5 +235,6 @@ def _tiers_of(doubt: Doubt) -> tuple[Tier, ...]:
     return tuple(Tier) if doubt.tier is None else (doubt.tier,)
 
 
-def _earlier(backup_type: BackupType, count: int) -> str:
-    return f"the last {count} {backup_type} backups" if count > 1 else f"the last {backup_type} backup"
+def _earlier(backup_type: BackupType, one: Expected) -> str:
+    what = one.held_by or backup_type
+    return f"the last {one.backups} {what} backups" if one.backups > 1 else f"the last {what} backup"

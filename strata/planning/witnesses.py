@@ -34,6 +34,8 @@ def _called(now: Judgement, then: Judgement) -> Iterator[CatalogueEntry]:
         for covered in entry.covers:
             if covered.tier in doubted:
                 yield from _before(now.newest, covered, _first_doubted(now, then, entry, covered))
+        if doubted - {covered.tier for covered in entry.covers}:  # as the first of its type it would be asked for more
+            yield from (one for one in now.newest if rank(one) < rank(entry) and one.backup_type is entry.backup_type)
 
 
 def _first_doubted(now: Judgement, then: Judgement, entry: CatalogueEntry, covered: Coverage) -> CatalogueEntry:

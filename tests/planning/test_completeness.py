@@ -106,14 +106,27 @@ def test_a_scope_or_a_source_that_changed_is_told() -> None:
     ]
 
 
-def test_numbers_are_compared_over_types_and_tiers_within_one() -> None:
-    """An INCREMENTAL knows how many records a FULL held; that it never held a tier itself is no doubt."""
+def test_numbers_are_compared_over_types() -> None:
+    """An INCREMENTAL knows how many records a FULL held; a SNAPSHOT, of other keys, does not."""
     full = made("a1", hot=100, warm=100)
-    assert told([full, made("a2", "incremental", hot=100)]) == []
-    assert told([full, made("a2", "incremental", hot=10)]) == [
+    assert told([full, made("a2", "incremental", hot=100, warm=100)]) == []
+    assert told([full, made("a2", "incremental", hot=10, warm=100)]) == [
         "HOT (Redis) has 10 records, less than half of the usual 100"
     ]
-    assert told([full, made("a2", "snapshot", patterns=("position:*",), hot=10)]) == []
+    assert told([full, made("a2", "snapshot", patterns=("position:*",), hot=10, warm=1)]) == []
+
+
+@pytest.mark.parametrize("kind", ["incremental", "differential", "snapshot", "emergency"])
+def test_the_first_of_a_type_is_expected_to_hold_the_tiers_of_a_full(kind: str) -> None:
+    """Whoever lost a variable before it is told so; what a person accepts is what the next of the type must hold."""
+    full, scope = made("a1", hot=100, warm=100), ("position:*",)
+    missing = "WARM (PostgreSQL) is missing; the last full backup held it"
+    assert told([full, made("a2", kind, patterns=scope, hot=10)]) == [missing]
+    assert (
+        told([full, made("a2", kind, patterns=scope, hot=10, accepted=True), made("a3", kind, patterns=scope, hot=10)])
+        == []
+    )
+    assert told([made("a1", hot=100), made("a2", kind, patterns=scope, hot=10)]) == []
 
 
 def test_a_doubt_stays_until_it_is_accepted_and_then_is_told_no_more() -> None:
