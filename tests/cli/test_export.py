@@ -163,6 +163,7 @@ def test_a_statement_in_a_document_is_executed_only_where_the_option_says_so(
     strata: Command,
     configured: Path,
     warm_url: str,
+    hot_url: str,
     monkeypatch: pytest.MonkeyPatch,
     trust: tuple[str, ...],
     planted: int,
@@ -170,6 +171,8 @@ def test_a_statement_in_a_document_is_executed_only_where_the_option_says_so(
     """A document that plants a table is backed up and restored; the table is there with --trust-structure alone."""
     monkeypatch.setenv("STRATA_WARM_URL", warm_url)
     monkeypatch.setenv("STRATA_WARM_TABLES", "*")
+    with redis.Redis.from_url(hot_url) as client:
+        client.set("a", "1")
     with psycopg.connect(warm_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7)")
         assert strata("backup", "full", "--local").code == 0

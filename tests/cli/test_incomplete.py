@@ -142,7 +142,7 @@ def test_a_restore_of_a_part_says_which_part(
     """`latest` is whole; `--type` asks for another, whose plan names its type, its keys, and the tiers left out."""
     whole = made(strata)
     monkeypatch.delenv("STRATA_WARM_URL")
-    made(strata, "snapshot")
+    strata("accept", made(strata, "snapshot", code=14))
     assert strata("restore", "latest", "--dry-run", "--json", "--tier", "hot").document["backup_id"] == whole
     said = strata("restore", "latest", "--type", "snapshot", "--dry-run", "--local")
     assert said.code == 0
