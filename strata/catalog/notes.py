@@ -22,7 +22,7 @@ from strata.catalog.documents import document
 from strata.catalog.identity import IdentityBook
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
-from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotFound, StrataError
+from strata.errors import IntegrityError, KeyringError, ObjectExists, ObjectNotAFile, ObjectNotFound
 from strata.model.layer import Document
 from strata.model.manifest import FORMAT_VERSION
 
@@ -207,12 +207,10 @@ def store_id(store: NoteStore, signer: Signer) -> str:
 
 
 def told_id(store: NoteStore, signer: Signer) -> str:
-    """The same; empty too where it cannot be read or trusted, unless the store does not answer."""
+    """The same; empty too where what lies there cannot be trusted. A store that fails is an error."""
     try:
         return store_id(store, signer)
-    except StrataError as error:
-        if error.retryable:
-            raise
+    except (IntegrityError, KeyringError, ObjectNotAFile):
         return ""
 
 
