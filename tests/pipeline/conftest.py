@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -13,6 +14,7 @@ from signal import Signals
 from typing import Any, TypeVar
 
 import pytest
+import redis
 from celery import Celery
 
 from strata.clock import Clock
@@ -243,6 +245,7 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory, pause_commands: Paus
             "stack_depth": STACK_DEPTH,
             "pause_key": PAUSE_KEY,
             "pause_seconds": 20,
+            "cache_folder": str(stack.folder / "cache"),
             **pause_commands.settings(),
         }
     )
@@ -257,14 +260,24 @@ def pipeline(running_stack: LocalStack, pause_commands: PauseCommands) -> Iterat
     settings = running_stack.settings()
     wiring, tiers = Wiring(settings), Tiers(bot_of(settings))
     pause_commands.hold.unlink(missing_ok=True)
-    for name in [info.name for info in wiring.depots.nearest.store.list()]:
-        wiring.depots.nearest.store.delete(name)
+    forget_all(wiring)
     tiers.wipe()
     create_table(settings)
     here = Wiring(_unpaused(settings))
     yield Pipeline(running_stack, wiring, make_app(settings), tiers.bot, tiers, here)
     tiers.wipe()
     tiers.close()
+
+
+def forget_all(wiring: Wiring) -> None:
+    """Empty the stores, and what is remembered of them: nothing of an earlier test has disappeared for a later one."""
+    settings = wiring.settings
+    for depot in wiring.depots:
+        for name in [info.name for info in depot.store.list() if "/" in info.name]:  # whose they are stays
+            depot.store.delete(name)
+    with redis.Redis.from_url(settings.result_url.get_secret_value()) as ledger:  # type: ignore[union-attr]
+        ledger.delete(*(f"strata:recorded:{depot.store.url}" for depot in wiring.depots))
+    shutil.rmtree(settings.cache_folder, ignore_errors=True)
 
 
 def _unpaused(settings: Settings) -> Settings:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
-import redis
 
 from strata.catalog.notes import NoteKind
 from strata.engine.local import copy_here, restore_here
@@ -25,7 +23,7 @@ from strata.testing import SettableClock
 from strata.wiring import Wiring
 from tasks.enqueue import enqueue_prune
 from tests.glacier import Glacier
-from tests.pipeline.conftest import Pipeline
+from tests.pipeline.conftest import Pipeline, forget_all
 from tests.pipeline.state import Life, Tiers
 from workers.configuration import make_app
 from workers.local_stack.demo import bot_of, create_table
@@ -81,20 +79,9 @@ def pipeline(stack: LocalStack) -> Iterator[Pipeline]:
     if not (share / "strata-store.json").exists():
         assert pipeline.strata("stores", "init", "network", "--any-folder").returncode == 0
     yield pipeline
-    for depot in wiring.depots:
-        for name in [info.name for info in depot.store.list() if "/" in info.name]:
-            depot.store.delete(name)
-    forget_all(pipeline)
+    forget_all(wiring)
     tiers.wipe()
     tiers.close()
-
-
-def forget_all(pipeline: Pipeline) -> None:
-    """Nothing is remembered of what was deleted: no backup of an earlier test has disappeared for a later one."""
-    settings = pipeline.wiring.settings
-    with redis.Redis.from_url(settings.result_url.get_secret_value()) as ledger:  # type: ignore[union-attr]
-        ledger.delete(*(f"strata:recorded:{depot.store.url}" for depot in pipeline.wiring.depots))
-    shutil.rmtree(settings.cache_folder, ignore_errors=True)
 
 
 def held(pipeline: Pipeline) -> dict[str, set[StorageTier]]:
