@@ -289,7 +289,6 @@ def test_a_backup_whose_every_round_is_lost_says_so_where_that_is_wanted(linked:
     (doubt,) = made.cut_doubts
     assert doubt.startswith("WARM (PostgreSQL) may be of another moment")
     assert "collected again" in doubt
-    assert len(there.held()) == 2
     assert not there.application.paused
 
 
