@@ -135,9 +135,12 @@ def test_a_waiting_restore_holds_no_worker_and_comes_again_by_itself(archived: A
     with glacier.holding():
         run_id = archived.restore()
         seen = {pipeline.until(partial(archived.waiting, run_id), "it did not come to wait").wakes_at}
-        active = pipeline.app.control.inspect(timeout=2).active()
-        assert active
-        assert not any(active.values())
+
+        def idle() -> bool:
+            active = pipeline.app.control.inspect(timeout=2).active()
+            return bool(active) and not any(active.values())  # busy only for the moment of a look
+
+        pipeline.until(idle, "a process is held")
 
         def told() -> str:
             said = pipeline.strata("runs").stdout
