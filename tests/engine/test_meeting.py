@@ -282,10 +282,20 @@ def test_a_backup_whose_every_round_is_lost_fails(linked: Make) -> None:
 
 
 def test_a_backup_whose_every_round_is_lost_says_so_where_that_is_wanted(linked: Make) -> None:
-    """With `tell` it is recorded, and the manifest says which tier may be of another moment, and why."""
+    """With `tell` it is recorded, and the manifest says which tier may be of another moment, and why.
+
+    That tier failed after the application had gone on, so it holds a later state than the two others.
+    """
     there = linked(Rounds(3, Torn.TELL))
-    there.tiers[Tier.WARM].faults["read"].extend([fail] * 3)
+
+    def fail_after_the_pause() -> None:
+        while there.application.paused:
+            time.sleep(0.01)
+        fail()
+
+    there.tiers[Tier.WARM].faults["read"].extend([fail, fail, fail_after_the_pause])
     made = there.backup()
+    assert len(there.held()) == 2
     (doubt,) = made.cut_doubts
     assert doubt.startswith("WARM (PostgreSQL) may be of another moment")
     assert "collected again" in doubt
