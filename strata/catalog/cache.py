@@ -88,7 +88,14 @@ class CatalogueCache:
             _refuse_link(path)
             with _opened(path) as database:
                 database.execute("BEGIN")  # one moment for all that is read
-                return self._trusted(_read(self._sealed(database, url)))
+                version = database.execute("PRAGMA user_version").fetchone()[0]
+                if version == _VERSION:
+                    return self._trusted(_read(self._sealed(database, url)))
+            if version:
+                self._tell(
+                    "the catalogue's cache was written by another version of Strata: the stores are read once instead"
+                )
+                _discard(path)
         except _BROKEN as error:
             if getattr(error, "sqlite_errorcode", None) in _NOT_NOW:
                 self._tell(f"the catalogue's cache could not be used ({error}): the store is read instead")
@@ -149,8 +156,6 @@ class CatalogueCache:
 
     def _sealed(self, database: sqlite3.Connection, url: str) -> _Tables:
         """All that it holds, as it was written; ValueError where it is not that."""
-        if database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            raise ValueError("it is of another version")
         tables = _tables(database)
         if database.execute("SELECT seal FROM store").fetchone() != (self._seal(tables, url),):
             raise ValueError("it does not hold what was written")

@@ -196,6 +196,17 @@ def test_whatever_becomes_of_it_the_answer_is_the_same(machine: Machine, fate: C
     assert bool(machine.told) or fate in {_is_gone, _is_empty}
 
 
+def test_one_of_another_version_is_not_called_damaged(machine: Machine) -> None:
+    """After an upgrade one line says why the listing takes longer; nothing is wrong, and it is said once."""
+    machine.view()
+    _is_of_another_version(machine)
+    machine.view()
+    machine.view()
+    assert machine.told == [
+        "the catalogue's cache was written by another version of Strata: the stores are read once instead"
+    ]
+
+
 def test_another_process_that_locks_it_is_not_waited_for_long(machine: Machine) -> None:
     """While it is locked the store is read, and that is said; afterwards it serves again."""
     machine.view()
