@@ -18,7 +18,7 @@ from typing import Any, Final
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.history import FailedRun, RunBook
 from strata.catalog.identity import IdentityBook
-from strata.catalog.metadata import LATEST, MANIFESTS, BackupMetadataManager, backup_id_of, is_manifest
+from strata.catalog.metadata import MANIFESTS, BackupMetadataManager, backup_id_of, is_manifest
 from strata.catalog.notes import Note, NoteBook, NoteKind, told_id
 from strata.catalog.removals import RemovalBook, Witness, disappeared
 from strata.catalog.row import row_of
@@ -49,6 +49,7 @@ _OPPOSITES: Final = (
     {NoteKind.HELD, NoteKind.RELEASED},
     {NoteKind.REMOVED, NoteKind.KEPT},
 )
+LATEST: Final = "latest"
 _INSTANT: Final = timedelta(milliseconds=1)
 
 

@@ -13,16 +13,14 @@ from strata.catalog.documents import document
 from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
 from strata.catalog.readings import Readings
 from strata.catalog.signed import SignedForm, Signer
-from strata.catalog.unreadable import Unreadable, among, latest, unreadable
+from strata.catalog.unreadable import Unreadable, unreadable
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StrataError
-from strata.model.backup_type import BackupType
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.layer import LayerRef
 from strata.model.manifest import BackupMetadata, manifest_name
 
 MANIFESTS: Final = "manifests/"
 MANIFEST: Final = SignedForm("manifest")
-LATEST: Final = "latest"
 
 _NAME: Final = re.compile(r"manifests/[A-Za-z0-9._-]+\.json")
 _GENERATION: Final = re.compile(rb'"generation":(\d{1,15})[,}]')
@@ -140,14 +138,6 @@ class BackupMetadataManager:
         for name in damages:  # nobody vouches for these, nor for when in their second they were written
             readings.feared(name.subject, name.moment.replace(microsecond=999_999))
         return readings.damaged_layers()
-
-    def resolve(self, reference: str, backup_type: BackupType | None = None) -> BackupMetadata:
-        """The backup meant by a full id, a unique prefix of one, or `latest` (of a type, where one is given)."""
-        if reference == LATEST:
-            good, bad = self.history()
-            return latest([one for one in good if backup_type in {None, one.backup_type}], bad, self._store.url)
-        ids = [backup_id_of(name) for name in self._names()]
-        return self.load(among(reference, ids, self._store.url))
 
     def _names(self) -> set[str]:
         return {info.name for info in self._store.list(MANIFESTS) if is_manifest(info.name)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from strata.catalog.catalogue import Catalogue
 from strata.catalog.identity import IdentityBook
 from strata.catalog.metadata import BackupMetadataManager
 from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectExists, StoreUnavailable
@@ -108,6 +109,19 @@ def manager(store: FilesystemStore, keyring: FileKeyring) -> BackupMetadataManag
     return BackupMetadataManager(store, keyring)
 
 
+Meant = Callable[..., BackupMetadata]
+
+
+@pytest.fixture
+def meant(store: FilesystemStore, keyring: FileKeyring) -> Meant:
+    """The backup that a reference means, of a type where one is given."""
+
+    def find(reference: str, kind: BackupType | None = None) -> BackupMetadata:
+        return Catalogue({StorageTier.LOCAL: store}, keyring).resolve(reference, kind).manifest
+
+    return find
+
+
 def test_a_manifest_is_loaded_as_it_was_saved(manager: BackupMetadataManager) -> None:
     """Everything that was saved is read back, moments and every script included."""
     manager.save(a_manifest())
@@ -133,11 +147,10 @@ def test_a_backup_is_saved_once(manager: BackupMetadataManager) -> None:
 
 def test_a_backup_that_is_not_there_is_not_found(manager: BackupMetadataManager, store: FilesystemStore) -> None:
     """The error names the id, the store, and the command that shows what is there."""
-    for find in (manager.load, manager.resolve):
-        with pytest.raises(BackupNotFound, match="20990101") as caught:
-            find("20990101")
-        assert store.url in caught.value.sentence
-        assert "strata list" in caught.value.hint
+    with pytest.raises(BackupNotFound, match="20990101") as caught:
+        manager.load("20990101")
+    assert store.url in caught.value.sentence
+    assert "strata list" in caught.value.hint
 
 
 def three(manager: BackupMetadataManager) -> list[BackupMetadata]:
@@ -163,49 +176,51 @@ def test_history_is_newest_first(manager: BackupMetadataManager) -> None:
     ("reference", "number"),
     [("20250102-000000-snapshot-abc2", 1), ("20250102", 1), ("20250103-", 2), ("latest", 2)],
 )
-def test_a_reference_finds_its_backup(manager: BackupMetadataManager, reference: str, number: int) -> None:
+def test_a_reference_finds_its_backup(
+    manager: BackupMetadataManager, reference: str, number: int, meant: Meant
+) -> None:
     """A full id, a prefix that fits one backup, and `latest` each name a backup."""
     manifests = three(manager)
-    assert manager.resolve(reference) == manifests[number]
+    assert meant(reference) == manifests[number]
 
 
-def test_the_latest_of_a_type_is_found(manager: BackupMetadataManager) -> None:
+def test_the_latest_of_a_type_is_found(manager: BackupMetadataManager, meant: Meant) -> None:
     """`latest` with a type passes over newer backups of other types."""
     manifests = three(manager)
-    assert manager.resolve("latest", BackupType.SNAPSHOT) == manifests[1]
+    assert meant("latest", BackupType.SNAPSHOT) == manifests[1]
     with pytest.raises(BackupNotFound):
-        manager.resolve("latest", BackupType.EMERGENCY)
+        meant("latest", BackupType.EMERGENCY)
 
 
-def test_a_prefix_of_several_backups_is_ambiguous(manager: BackupMetadataManager) -> None:
+def test_a_prefix_of_several_backups_is_ambiguous(manager: BackupMetadataManager, meant: Meant) -> None:
     """The error shows the ids it could be; nothing is chosen."""
     three(manager)
     with pytest.raises(BackupNotFound, match="'2025010' could be any of 20250101-000000-full-abc1, 20250102-"):
-        manager.resolve("2025010")
+        meant("2025010")
     for day in range(4, 9):
         manager.save(a_manifest(f"2025010{day}-x"))
     with pytest.raises(BackupNotFound, match=r"20250104-x, \.\.\.$"):
-        manager.resolve("2025010")
+        meant("2025010")
 
 
-def test_a_full_id_that_begins_another_is_no_prefix(manager: BackupMetadataManager) -> None:
+def test_a_full_id_that_begins_another_is_no_prefix(manager: BackupMetadataManager, meant: Meant) -> None:
     """An id is found though a longer one begins with it."""
     manager.save(a_manifest("nightly"))
     manager.save(a_manifest("nightly-2"))
-    assert manager.resolve("nightly").backup_id == "nightly"
+    assert meant("nightly").backup_id == "nightly"
 
 
-def test_an_empty_reference_finds_nothing(manager: BackupMetadataManager) -> None:
+def test_an_empty_reference_finds_nothing(manager: BackupMetadataManager, meant: Meant) -> None:
     """No id is not `any`, even where there is only one backup."""
     manager.save(a_manifest())
     with pytest.raises(BackupNotFound):
-        manager.resolve("")
+        meant("")
 
 
-def test_the_latest_of_an_empty_store_is_not_found(manager: BackupMetadataManager) -> None:
+def test_the_latest_of_an_empty_store_is_not_found(manager: BackupMetadataManager, meant: Meant) -> None:
     """An empty store says so, and how to make the first backup."""
     with pytest.raises(BackupNotFound, match=r"there is no backup in .* yet") as caught:
-        manager.resolve("latest")
+        meant("latest")
     assert "strata backup full" in caught.value.hint
 
 
@@ -272,7 +287,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_manifest_that_is_not_as_it_was_written_is_refused(
-    manager: BackupMetadataManager, store: FilesystemStore, damage: Callable[[bytes], bytes]
+    manager: BackupMetadataManager,
+    store: FilesystemStore,
+    damage: Callable[[bytes], bytes],
+    meant: Meant,
 ) -> None:
     """Edited, forged, reformatted or damaged: it is refused by its name, and hides no other backup."""
     manager.save(a_manifest("20250101-good"))
@@ -284,7 +302,7 @@ def test_a_manifest_that_is_not_as_it_was_written_is_refused(
     good, bad = manager.history()
     assert [metadata.backup_id for metadata in good] == ["20250101-good"]
     assert [(one.name, name in one.reason) for one in bad] == [(name, True)]
-    assert manager.resolve("20250101").backup_id == "20250101-good"
+    assert meant("20250101").backup_id == "20250101-good"
 
 
 def replace(store: FilesystemStore, name: str, data: bytes) -> None:
@@ -343,39 +361,47 @@ def test_what_was_signed_as_something_else_is_no_manifest(
 
 
 def test_latest_among_unreadable_manifests_alone_says_why(
-    manager: BackupMetadataManager, store: FilesystemStore
+    manager: BackupMetadataManager,
+    store: FilesystemStore,
+    meant: Meant,
 ) -> None:
     """Where every manifest is damaged `latest` names one and its damage; it does not say that there is no backup."""
     store.put(manifest_name("20250101-bad"), [b"garbage"])
     with pytest.raises(IntegrityError, match=r"manifests/20250101-bad\.json"):
-        manager.resolve("latest")
+        meant("latest")
 
 
 def test_an_older_backup_does_not_pass_for_a_damaged_latest(
-    manager: BackupMetadataManager, store: FilesystemStore
+    manager: BackupMetadataManager,
+    store: FilesystemStore,
+    meant: Meant,
 ) -> None:
     """Where the newest manifest is damaged `latest` says so, and names the one to use."""
     manifests = three(manager)
     store.put(manifest_name("20240101-old"), [b"garbage"])
-    assert manager.resolve("latest") == manifests[2]
+    assert meant("latest") == manifests[2]
     store.put(manifest_name("20990101-new"), [b"garbage"])
     with pytest.raises(IntegrityError, match="20990101-new") as raised:
-        manager.resolve("latest")
+        meant("latest")
     assert manifests[2].backup_id in raised.value.hint
 
 
 def test_latest_with_another_keyring_is_no_damage(
-    manager: BackupMetadataManager, store: FilesystemStore, folder: Path
+    manager: BackupMetadataManager,
+    store: FilesystemStore,
+    folder: Path,
+    meant: Meant,
 ) -> None:
     """Where the keyring lacks the newest manifest's key `latest` is a KeyringError: nothing is known to be damaged."""
     three(manager)
-    other = BackupMetadataManager(store, FileKeyring.create(folder / "other.json", NOW))
+    keyring_of_another = FileKeyring.create(folder / "other.json", NOW)
+    other = BackupMetadataManager(store, keyring_of_another)
     with pytest.raises(KeyringError, match=r"no manifest in .* can be read: .*does not hold key") as raised:
-        other.resolve("latest")
+        Catalogue({StorageTier.LOCAL: store}, keyring_of_another).resolve("latest")
     assert "Bring back the keyring" in raised.value.hint
     other.save(a_manifest("20260101-000000-full-aaaaaa"))
     with pytest.raises(KeyringError, match=r"the latest backup cannot be read: .*does not hold key"):
-        manager.resolve("latest")
+        meant("latest")
 
 
 def test_an_older_backup_does_not_pass_for_the_latest_when_the_store_fails(
@@ -385,7 +411,7 @@ def test_an_older_backup_does_not_pass_for_the_latest_when_the_store_fails(
     manifests = three(manager)
     for number in range(4):
         with pytest.raises(StoreUnavailable):
-            BackupMetadataManager(FlakyStore(store, {number}), keyring).resolve("latest")
+            Catalogue({StorageTier.LOCAL: FlakyStore(store, {number})}, keyring).resolve("latest")
     flaky = BackupMetadataManager(FlakyStore(store, {1}), keyring)
     good, (bad,) = flaky.history()
     assert good == manifests[1::-1]

@@ -75,7 +75,7 @@ def test_the_order_of_backups_is_not_the_clock_s(pipeline: Pipeline) -> None:
         made = there.made(BackupType.INCREMENTAL if number else BackupType.FULL)
         moments.append((made, pipeline.tiers.read()))
         assert made.parent == (moments[-2][0].backup_id if number else None)
-        assert pipeline.wiring.depots.nearest.metadata.resolve("latest").backup_id == made.backup_id
+        assert pipeline.wiring.depots.nearest.metadata.history()[0][0].backup_id == made.backup_id
     clock.advance(timedelta(days=-20))
     again = there.made()
     assert again.parent == moments[-1][0].backup_id
@@ -99,7 +99,7 @@ def test_workers_whose_clock_was_set_back_build_on_the_last_backup(pipeline: Pip
         assert made.parent == future.backup_id
         assert made.created_at < future.created_at
         moments.append((made, pipeline.tiers.read()))
-        assert pipeline.wiring.depots.nearest.metadata.resolve("latest").backup_id == made.backup_id
+        assert pipeline.wiring.depots.nearest.metadata.history()[0][0].backup_id == made.backup_id
     assert_restores(pipeline, moments)
 
 

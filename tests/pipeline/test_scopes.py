@@ -73,7 +73,7 @@ def test_patterns_are_a_setting(pipeline: Pipeline) -> None:
         "backup", "snapshot", "--local", patterns="snapshot=ml_model:[12],config:*; emergency=strategy:*"
     )
     assert said.returncode == 0, said.stderr
-    made = pipeline.wiring.depots.nearest.metadata.resolve("latest")
+    made = pipeline.wiring.depots.nearest.metadata.history()[0][0]
     pipeline.tiers.wipe()
     pipeline.brought_back(made.backup_id)
     pipeline.holds(covered(whole, ("ml_model:[12]", "config:*")))
