@@ -72,9 +72,10 @@ def sentences(found: Iterable[Told]) -> list[str]:
 
 
 def _sentence(parts: list[Told]) -> str:
-    tiers = " and ".join(tier.label for tier in Tier if any(one.tier is tier for one in parts))
+    tiers = [tier.label for tier in Tier if any(one.tier is tier for one in parts)]
     return (
-        f"{tiers}: the restore {parts[0].restore_id} of {parts[0].backup_id} began to overwrite it at "
+        f"{' and '.join(tiers)}: the restore {parts[0].restore_id} of {parts[0].backup_id} began to overwrite "
+        f"{'them' if len(tiers) > 1 else 'it'} at "
         f"{parts[0].at:%Y-%m-%d %H:%M:%S} UTC and has not ended as DONE"
     )
 

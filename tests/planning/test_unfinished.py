@@ -72,7 +72,7 @@ def test_status_names_the_tiers_the_restore_and_what_to_do() -> None:
     assert unfinished_line([]).holds
     assert not line.holds
     assert line.finding == (
-        "HOT (Redis) and COLD (S3): the restore one of full began to overwrite it at 2025-01-02 03:04:05 UTC and has "
+        "HOT (Redis) and COLD (S3): the restore one of full began to overwrite them at 2025-01-02 03:04:05 UTC and has "
         "not ended as DONE"
     )
     assert line.advice == "Run `strata restore full` again; where the state is as it should be, `strata settle one`."
