@@ -142,7 +142,7 @@ def _show_moves(output: Output, moves: MovePlan) -> None:
     for reason in moves.reasons:
         output.say(f"By age: {reason}.")
     table = plain_table("backup", "in", "by its age", "why", wrap=("why",))
-    for step, what in ((moves.copies, "is copied to ARCHIVE"), (moves.releases, "goes, for ARCHIVE has it")):
+    for step, what in ((moves.copies, "is copied to ARCHIVE"), (moves.releases, "goes because ARCHIVE has it")):
         for move in step:
             table.add_row(move.backup_id, move.source.value, what, move.reason)
     for item in moves.left:

@@ -43,10 +43,10 @@ def status_command(output: Output) -> int:
 
     wiring = Wiring(load_settings(), tell=output.note)
     view = wiring.catalogue.view()
-    now, strategy = wiring.clock.now(), wiring.strategy
-    retention, moves = wiring.retention.decide(view.entries, now), strategy.moves(view.entries, now)
-    lines = report(view.entries, strategy, wiring.promises, now).lines
-    missing = placement_line(missing_copies(view.entries, strategy.place, retention, moves), now)
+    now, strategy, judged = wiring.clock.now(), wiring.strategy, view.judgement
+    retention, moves = wiring.retention.decide(judged, now), strategy.moves(judged, now)
+    lines = report(judged, strategy, wiring.promises, now).lines
+    missing = placement_line(missing_copies(judged, strategy.place, retention, moves), now)
     told, silent_ledger = _marked(wiring)
     half = unfinished([*told, *told_by(note for shelf in view.shelves for note in shelf.notes)])
     locked = [one.backup_id for one in view.entries if not wiring.keyring.opens(one.sealed_by)]
@@ -54,7 +54,7 @@ def status_command(output: Output) -> int:
     found = PolicyReport(lines=(*lines, missing, unfinished_line(half, silent_ledger), *sound))
     silent = {tier.value: reason for tier, reason in view.silent.items()}
     holds = found.holds and not silent
-    doubts = {one.backup_id: doubt_documents(view.judgement.doubts(one)) for one in view.judgement.in_doubt}
+    doubts = {one.backup_id: doubt_documents(judged.doubts(one)) for one in judged.in_doubt}
     output.document({"holds": holds, "silent": silent, "doubts": doubts, **found.model_dump(mode="json")})
     if not output.json:
         _show(output, found, silent)

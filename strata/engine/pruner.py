@@ -92,11 +92,11 @@ class Pruner:
         if self.owner:
             for shelf in view.shelves:
                 self.owner.check(shelf.tier)
-        retention = self.rules.retention.decide(view.entries, now)
+        retention = self.rules.retention.decide(view.judgement, now)
         if view.silent:
             retention = retention.model_copy(update={"frozen": (*retention.frozen, *_silent(view))})
         stores = [_state_of(self.depots.of(shelf.tier), shelf) for shelf in view.shelves]
-        moves = self.rules.strategy.moves(view.entries, now)
+        moves = self.rules.strategy.moves(view.judgement, now)
         state = PruneState(
             entries=view.entries,
             retention=retention,

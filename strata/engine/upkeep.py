@@ -98,10 +98,10 @@ class Upkeep:
     def missing_copies(self) -> list[MissingCopy]:
         """The copies to be made now: those that are missing, and that no run is making."""
         view, now = self.catalogue.view(), self.clock.now()
-        moves, retention = self.strategy.moves(view.entries, now), self.retention.decide(view.entries, now)
+        moves, retention = self.strategy.moves(view.judgement, now), self.retention.decide(view.judgement, now)
         copies = [run for run in self.manager.ledger.runs(200) if run.kind is RunKind.COPY and not run.state.final]
         under_way = {(plan.backup_id, plan.target) for plan in map(_copy_plan, copies)}
-        found = missing_copies(view.entries, self.strategy.place, retention, moves)
+        found = missing_copies(view.judgement, self.strategy.place, retention, moves)
         wanted = [
             one for one in found if (one.backup_id, one.target) not in under_way and one.target not in view.silent
         ]

@@ -131,7 +131,7 @@ def _parent(wish: Wish, wanted: Coverage, reasons: list[str]) -> BackupSummary |
     if parent is None or held is None:
         return None
     if lacking := wish.intact(held):
-        reasons.append(f"{tier.label} is stored whole, for {lacking}")
+        reasons.append(f"{tier.label} is stored whole because {lacking}")
         return None
     if wish.renews and (why := _worn(wish, held)):
         reasons.append(f"{tier.label} gets a fresh base: {why}")
@@ -143,7 +143,7 @@ def _parent(wish: Wish, wanted: Coverage, reasons: list[str]) -> BackupSummary |
     if base is None or bottom is None or len(bottom.stack) > 1:
         reasons.append(f"{tier.label} gets a fresh base: its stack has {len(held.stack)} layers")
         return None
-    reasons.append(f"{tier.label} is compared with its base, for its stack has {len(held.stack)} layers")
+    reasons.append(f"{tier.label} is compared with its base because its stack has {len(held.stack)} layers")
     return base
 
 

@@ -47,14 +47,14 @@ class Clocks:
         notices: list[str] = []
         if ahead:
             frozen.append(
-                f"nothing is removed, for {_named(ahead)} made later than now ({now:%Y-%m-%d %H:%M} UTC): set this"
+                f"nothing is removed because {_named(ahead)} made later than now ({now:%Y-%m-%d %H:%M} UTC): set this"
                 " machine's clock right if it is behind; if it is right, `strata pin` what was made by a wrong clock"
             )
         if behind:
             what = f"{_named(behind)} made after backups that have a later time"
             pin = "`strata pin` the backups whose time is wrong"
             if behind[-1] is asked[-1]:
-                frozen.append(f"nothing is removed, for {what}: see that the clock is right, then {pin}")
+                frozen.append(f"nothing is removed because {what}: see that the clock is right, then {pin}")
             else:
                 notices.append(f"{what}, so a clock was wrong: they are kept; {pin} to settle it")
         return cls(tuple(frozen), tuple(notices), lying)

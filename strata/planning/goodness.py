@@ -25,15 +25,25 @@ def rank(entry: CatalogueEntry) -> tuple[int, float, str]:
 class Judgement:
     """What is to be thought of each of these backups, which are all there are."""
 
-    def __init__(self, entries: Iterable[CatalogueEntry], configured: frozenset[Tier] = frozenset()) -> None:
+    def __init__(self, entries: Iterable[CatalogueEntry]) -> None:
         self.newest = sorted(entries, key=rank, reverse=True)
-        self._configured = configured
         self._live = any(not entry.handed for entry in self.newest)
         self._doubts: dict[str, tuple[Doubt, ...]] = {}
         self._history = History()
         for entry in reversed(self.newest):
             if doubts := self._history.add(entry):
                 self._doubts[entry.backup_id] = doubts
+
+    @classmethod
+    def of(cls, backups: Iterable[CatalogueEntry] | Judgement) -> Judgement:
+        """The judgement of backups, or the one that was made of them already: it costs a look at each backup."""
+        return backups if isinstance(backups, Judgement) else cls(backups)
+
+    @property
+    def staying(self) -> Judgement:
+        """The judgement of those that no prune has marked."""
+        staying = [entry for entry in self.newest if entry.removal_marked_at is None]
+        return self if len(staying) == len(self.newest) else Judgement(staying)
 
     def doubts(self, entry: CatalogueEntry) -> tuple[Doubt, ...]:
         """Why it may be incomplete; nothing where a person accepted it."""
@@ -59,12 +69,14 @@ class Judgement:
         """The last good one of any of these types."""
         return next((one for one in self.newest if one.backup_type in types and self.is_good(one)), None)
 
-    @cached_property
-    def kept(self) -> dict[str, tuple[str, ...]]:
-        """The backups that nothing may remove, and why: the last good one of each type, and of each tier of a type."""
+    def kept(self, configured: frozenset[Tier] = frozenset()) -> dict[str, tuple[str, ...]]:
+        """The backups that nothing may remove, and why: the last good one of each type, and of each tier of a type.
+
+        The tiers of a type are those that its backups held, and those that are configured.
+        """
         reasons: dict[str, list[str]] = {}
         for group in self._groups():
-            for entry, why in self._last_of(group):
+            for entry, why in self._last_of(group, configured):
                 reasons.setdefault(entry.backup_id, []).append(why)
         return {backup_id: tuple(whys) for backup_id, whys in reasons.items()}
 
@@ -104,7 +116,9 @@ class Judgement:
             groups.setdefault((entry.backup_type, entry.handed), []).append(entry)
         yield from groups.values()
 
-    def _last_of(self, group: Sequence[CatalogueEntry]) -> Iterator[tuple[CatalogueEntry, str]]:
+    def _last_of(
+        self, group: Sequence[CatalogueEntry], configured: frozenset[Tier]
+    ) -> Iterator[tuple[CatalogueEntry, str]]:
         backup_type, handed = group[0].backup_type, group[0].handed
         what = f"{backup_type} backup{' of handed over state' if handed and self._live else ''}"
         readable = [entry for entry in group if entry.good_copies]
@@ -113,7 +127,7 @@ class Judgement:
             yield whole, f"it is the last good {what}"
         elif readable:
             yield readable[0], f"it is the last {what} that can be restored"
-        tiers = set() if handed else self._history.tiers(backup_type) | self._configured
+        tiers = set() if handed else self._history.tiers(backup_type) | configured
         for tier in sorted(tiers):
             found = next((entry for entry in readable if self._holds(entry, tier)), None)
             if found is not None and found is not whole:

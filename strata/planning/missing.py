@@ -30,7 +30,7 @@ class MissingCopy:
 
 
 def missing_copies(
-    entries: Sequence[CatalogueEntry],
+    backups: Sequence[CatalogueEntry] | Judgement,
     place: Callable[[BackupType], Placement],
     retention: RetentionPlan,
     moves: MovePlan,
@@ -43,7 +43,7 @@ def missing_copies(
     moving = {one.backup_id for one in moves.releases} | {one.name for one in moves.left}
     kept = {decision.backup_id for decision in retention.decisions if decision.keep}
     found: list[MissingCopy] = []
-    judgement = Judgement(entries)
+    judgement = Judgement.of(backups)
     for entry in sorted(judgement.newest, key=judgement.is_good, reverse=True):
         if entry.backup_id not in kept or entry.removal_marked_at is not None:
             continue
@@ -61,7 +61,7 @@ def missing_copies(
             if entry.copy_in(target) is None
         ]
     due = {(one.backup_id, one.target) for one in found}
-    recorded = {entry.backup_id: entry.recorded_at for entry in entries}
+    recorded = {entry.backup_id: entry.recorded_at for entry in judgement.newest}
     moving_there = [
         MissingCopy(move.backup_id, move.target, move.reason, recorded[move.backup_id]) for move in moves.copies
     ]

@@ -71,10 +71,10 @@ def slack(interval: timedelta) -> timedelta:
 
 
 def report(
-    entries: Sequence[CatalogueEntry], strategy: TierStrategy, promises: Promises, now: datetime
+    backups: Sequence[CatalogueEntry] | Judgement, strategy: TierStrategy, promises: Promises, now: datetime
 ) -> PolicyReport:
     """Every rule, in the order in which a person wants them: the age of each type first, then 3-2-1-1-0."""
-    staying = Judgement(entry for entry in entries if entry.removal_marked_at is None)
+    staying = Judgement.of(backups).staying
     intervals = promises.intervals
     ages = [
         _age(staying, backup_type, intervals[backup_type], now)

@@ -211,7 +211,7 @@ def _unreadable(store: StoreState) -> tuple[str, ...]:
     names = ", ".join(sorted(store.unreadable)[:_NAMED])
     more = f" and {len(store.unreadable) - _NAMED} more" if len(store.unreadable) > _NAMED else ""
     where = store.storage_tier.upper()
-    return (f"nothing is removed from {where}, for {names}{more} cannot be read: what it needs is not known",)
+    return (f"nothing is removed from {where} because {names}{more} cannot be read: what it needs is not known",)
 
 
 def _gone(store: StoreState) -> tuple[str, ...]:

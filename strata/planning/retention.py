@@ -62,16 +62,17 @@ class RetentionService:
         """For how many days a type is kept."""
         return self._days.get(backup_type, OTHER_DAYS)
 
-    def decide(self, entries: Sequence[CatalogueEntry], now: datetime) -> RetentionPlan:
-        """Keep or remove, for each backup; the order of the entries does not matter."""
-        judgement, clocks = Judgement(entries, self._tiers), Clocks.of(entries, now)
+    def decide(self, backups: Sequence[CatalogueEntry] | Judgement, now: datetime) -> RetentionPlan:
+        """Keep or remove, for each backup; their order does not matter."""
+        judgement = Judgement.of(backups)
+        entries, clocks = judgement.newest, Clocks.of(judgement.newest, now)
         frozen = (*clocks.frozen, *judgement.frozen)
         reasons: dict[str, list[str]] = defaultdict(list)
         for entry in entries:
             reasons[entry.backup_id] += self._by_itself(entry, now)
         counted = [entry for entry in judgement.newest if entry.backup_id not in clocks.uncounted]
         self._by_rules([entry for entry in counted if judgement.is_good(entry)], reasons)
-        for backup_id, whys in judgement.kept.items():
+        for backup_id, whys in judgement.kept(self._tiers).items():
             reasons[backup_id] += whys
         for backup_id, why in _accepted(judgement.newest, reasons):
             reasons[backup_id].append(why)

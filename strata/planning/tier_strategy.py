@@ -69,13 +69,13 @@ class TierStrategy:
         primary = self._primary(backup_type, wanted)
         reasons: list[str] = []
         if primary is not wanted:
-            reasons.append(f"it is made in {primary.upper()}, for {_unset(wanted)}")
+            reasons.append(f"stored in {primary.upper()} because {_unset(wanted)}")
         copies: list[StorageTier] = []
         for tier in further:
             if tier is primary:
-                reasons.append(f"it needs no copy in {tier.upper()}, for it is made there")
+                reasons.append(f"no copy is needed in {tier.upper()} because it is stored there")
             elif tier not in self._configured:
-                reasons.append(f"there is no copy in {tier.upper()}, for {_unset(tier)}")
+                reasons.append(f"there is no copy in {tier.upper()} because {_unset(tier)}")
             else:
                 copies.append(tier)
         return Placement(primary, tuple(copies), tuple(reasons))
@@ -94,26 +94,27 @@ class TierStrategy:
         named = {place.primary, *place.copies}
         return tuple(tier for tier in StorageTier if tier in named and entry.copy_in(tier) is None)
 
-    def moves(self, entries: Sequence[CatalogueEntry], now: datetime) -> MovePlan:
+    def moves(self, backups: Sequence[CatalogueEntry] | Judgement, now: datetime) -> MovePlan:
         """What is due to move to ARCHIVE: copies where it has none, releases of the others where it has a good one.
 
         What is pinned, held or marked for removal stays where it is, and so does the last good backup of each type, and
         of each tier of a type.
         """
-        if not any(entry.backup_type in self._archive_after for entry in entries):
+        judgement = Judgement.of(backups) if self._archive_after else None
+        if judgement is None or not any(entry.backup_type in self._archive_after for entry in judgement.newest):
             return MovePlan()
         if StorageTier.ARCHIVE not in self._configured:
-            return MovePlan(reasons=(f"nothing moves to ARCHIVE, for {_unset(StorageTier.ARCHIVE)}",))
+            return MovePlan(reasons=(f"nothing moves to ARCHIVE because {_unset(StorageTier.ARCHIVE)}",))
         copies: list[Move] = []
         releases: list[Move] = []
         left: list[Reasoned] = []
-        judgement = Judgement(entries)
+        kept = judgement.kept()
         for entry in reversed(judgement.newest):
             days = self._archive_after.get(entry.backup_type)
             elsewhere = [copy for copy in entry.copies if copy.storage_tier is not StorageTier.ARCHIVE]
             if days is None or not elsewhere or now - entry.created_at <= timedelta(days=days):
                 continue
-            if why := _stays(entry, elsewhere, judgement):
+            if why := _stays(entry, elsewhere, kept.get(entry.backup_id, ())):
                 left.append(Reasoned(name=entry.backup_id, reason=why))
                 continue
             self._move(entry, f"{entry.backup_type} backups move after {days} days", now, copies, releases, left)
@@ -155,15 +156,15 @@ class TierStrategy:
                 releases.append(Move(backup_id=entry.backup_id, source=tier, target=StorageTier.ARCHIVE, reason=why))
 
 
-def _stays(entry: CatalogueEntry, elsewhere: Sequence[Copy], judgement: Judgement) -> str:
+def _stays(entry: CatalogueEntry, elsewhere: Sequence[Copy], kept: Sequence[str]) -> str:
     """Why a backup that is old enough is not moved, or nothing."""
     archived = entry.copy_in(StorageTier.ARCHIVE)
     if entry.legal_hold or entry.pinned:
         return "it is under legal hold" if entry.legal_hold else "it is pinned"
     if entry.removal_marked_at is not None:
         return "it is marked for removal"
-    if whys := judgement.kept.get(entry.backup_id):
-        return whys[0]
+    if kept:
+        return kept[0]
     if archived is not None and archived.damaged:
         return "its copy in ARCHIVE is damaged"
     if archived is None and not any(copy in entry.good_copies for copy in elsewhere):

@@ -254,7 +254,7 @@ def test_a_dry_prune_shows_what_moves_by_age(
 ) -> None:
     """Without an ARCHIVE the reason is told; with one, what is copied there, and why the last good one stays."""
     monkeypatch.setenv("STRATA_ARCHIVE_AFTER_DAYS", "full=0")
-    assert "By age: nothing moves to ARCHIVE, for STRATA_ARCHIVE_URL is not set." in strata("prune", "--dry-run").out
+    assert "By age: nothing moves to ARCHIVE because STRATA_ARCHIVE_URL is not set." in strata("prune", "--dry-run").out
     for name, value in {
         "URL": f"s3://{bucket}/archive",
         "ENDPOINT": s3_server.endpoint,

@@ -298,7 +298,7 @@ def test_what_lacks_a_layer_is_not_built_on(backup_type: BackupType) -> None:
     planned = plan_tiers(wish(backup_type, *RECORDED, intact=intact))
     assert hot(planned).parent is None
     assert hot(planned).thorough
-    assert "HOT (Redis) is stored whole, for the parent's layer first/hot is not in the store" in planned.reasons
+    assert "HOT (Redis) is stored whole because the parent's layer first/hot is not in the store" in planned.reasons
     assert asked
 
 
@@ -319,7 +319,7 @@ def test_a_stack_grows_to_its_depth_and_no_further(backup_type: BackupType) -> N
     assert parent_of(wish(backup_type, FIRST, deep(3), policy=policy)) == "top3"
     planned = plan_tiers(wish(backup_type, FIRST, deep(4), policy=policy))
     assert planned.parent == "first"
-    assert planned.reasons == ("HOT (Redis) is compared with its base, for its stack has 4 layers",)
+    assert planned.reasons == ("HOT (Redis) is compared with its base because its stack has 4 layers",)
 
 
 @pytest.mark.parametrize(

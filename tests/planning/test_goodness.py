@@ -161,5 +161,5 @@ def test_ten_thousand_backups_are_judged_in_a_moment() -> None:
     """In time that grows with their number and no faster: less than a second of processor."""
     made_all = [made(f"b{number:05}", 100 - number / 100, "incremental") for number in range(10_000)]
     began = process_time()
-    assert len(Judgement(made_all).kept) == 1
+    assert len(Judgement(made_all).kept()) == 1
     assert process_time() - began < 1

@@ -107,7 +107,7 @@ def test_an_unreadable_manifest_freezes_its_store_only() -> None:
     found = plan([both, LAST], broken, store(CLOUD, layers=listed("old-hot")))
     assert found.stores[0] == StorePrune(
         storage_tier=LOCAL,
-        frozen=("nothing is removed from LOCAL, for manifests/x.json cannot be read: what it needs is not known",),
+        frozen=("nothing is removed from LOCAL because manifests/x.json cannot be read: what it needs is not known",),
     )
     assert swept(found.stores[1]) == ["old-hot"]
 

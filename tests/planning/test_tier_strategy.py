@@ -50,7 +50,7 @@ def test_a_store_that_is_missing_is_replaced_and_the_plan_says_so(
     """The next configured one takes its place, with a sentence."""
     placed = TierStrategy(configured, {BackupType.FULL: (wanted,)}).place(BackupType.FULL)
     assert placed.primary is primary
-    assert placed.reasons == (f"it is made in {primary.upper()}, for STRATA_{wanted.upper()}_URL is not set",)
+    assert placed.reasons == (f"stored in {primary.upper()} because STRATA_{wanted.upper()}_URL is not set",)
 
 
 def test_copies_that_cannot_be_made_are_left_out_with_a_reason() -> None:
@@ -60,13 +60,13 @@ def test_copies_that_cannot_be_made_are_left_out_with_a_reason() -> None:
         LOCAL,
         (),
         (
-            "it is made in LOCAL, for STRATA_NETWORK_URL is not set",
-            "there is no copy in CLOUD, for STRATA_CLOUD_URL is not set",
+            "stored in LOCAL because STRATA_NETWORK_URL is not set",
+            "there is no copy in CLOUD because STRATA_CLOUD_URL is not set",
         ),
     )
     placed = TierStrategy({CLOUD}).place(BackupType.FULL)
     assert placed.copies == ()
-    assert placed.reasons[1] == "it needs no copy in CLOUD, for it is made there"
+    assert placed.reasons[1] == "no copy is needed in CLOUD because it is stored there"
 
 
 def test_the_archive_is_a_primary_only_where_it_is_named() -> None:
@@ -93,7 +93,8 @@ def test_nothing_moves_unless_it_is_asked_for() -> None:
     old = [entry("a", age=days(40)), entry("b")]
     assert not any(TierStrategy(StorageTier).moves(old, NOW).model_dump().values())
     without = TierStrategy({LOCAL}, archive_after_days=AFTER).moves(old, NOW)
-    assert (without.copies, without.reasons) == ((), ("nothing moves to ARCHIVE, for STRATA_ARCHIVE_URL is not set",))
+    assert without.copies == ()
+    assert without.reasons == ("nothing moves to ARCHIVE because STRATA_ARCHIVE_URL is not set",)
 
 
 def test_an_old_backup_is_copied_and_then_released() -> None:
