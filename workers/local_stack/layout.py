@@ -236,7 +236,7 @@ def listens(port: int) -> bool:
 def _read(path: Path, kind: type[Kept]) -> Kept | None:
     try:
         return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError:
         raise SettingError(
