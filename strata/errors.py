@@ -36,7 +36,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 
-def _printable(sentence: str) -> str:
+def printable(sentence: str) -> str:
     """Control characters escaped: a sentence quotes what others stored, and it goes to terminals."""
     if sentence.isprintable():
         return sentence
@@ -51,7 +51,7 @@ class StrataError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, sentence: str, *, hint: str = "") -> None:
-        self.sentence = _printable(sentence)
+        self.sentence = printable(sentence)
         super().__init__(self.sentence)
         self.hint = hint
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from strata.cli.output import Output, Seconds, common_options, refuse_waiting_options
+from strata.cli.output import OneOf, Output, Seconds, common_options, refuse_waiting_options
 from strata.errors import BrokerUnavailable, KeyringError, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.structure import Structure
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from strata.wiring import Wiring
 
 
+COPY_MISSING: Final = 19
+"""The exit code where the backup is made, and a copy that its plan names is not."""
+
+
 @dataclass(frozen=True)
 class Handed:
     """A document that is backed up in place of the tiers, and what is taken of the structure that it describes."""
@@ -30,7 +34,7 @@ class Handed:
 
 
 @click.command("backup")
-@click.argument("backup_type", metavar="TYPE", type=click.Choice([kind.value for kind in BackupType]))
+@click.argument("backup_type", metavar="TYPE", type=OneOf(BackupType))
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
@@ -116,24 +120,29 @@ def _here(
             wiring.spool.delete([name])  # a run that was refused sweeps nothing
     doubts = doubts_of(wiring, manager.ledger, kind, run_id)
     show_made(output, made, wiring.keyring, doubts)
-    _copy_here(output, manager, run_id)
-    return tell_doubts(output, run_id, doubts)
+    missing = _copy_here(output, manager, run_id)
+    return tell_doubts(output, run_id, doubts) or missing
 
 
-def _copy_here(output: Output, manager: BackupManager, run_id: str) -> None:
-    """Make the copies that the plan names; one that fails is told, and the backup is none the worse."""
+def _copy_here(output: Output, manager: BackupManager, run_id: str) -> int:
+    """Make the copies that the plan names, and the exit code; one that fails is told, and the backup stands."""
     from strata.cli.watching import here
     from strata.engine.local import copy_here
     from strata.planning.backup import new_run_id
 
+    copies: list[dict[str, Any]] = []
     for target in manager.plan(run_id).copies:
         copy_id = new_run_id("copy", datetime.now(UTC))
         title = f"Copy of {run_id} to {target.upper()}"
         try:
             here(output, manager, copy_id, title, partial(copy_here, manager, run_id, copy_id, target))
+            copies.append({"storage_tier": target.value, "made": True, "reason": None})
         except StrataError as error:
+            copies.append({"storage_tier": target.value, "made": False, "reason": error.sentence})
             output.error(f"The backup is made, but its copy in {target.upper()} is not: {error.sentence}", error.hint)
             output.note(f"Make it later: strata copy {run_id} --to {target}")
+    output.document({"copies": copies})
+    return 0 if all(one["made"] for one in copies) else COPY_MISSING
 
 
 def _through_workers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from strata.cli.choosing import tell_silent
-from strata.cli.output import Output, common_options, plain_table, size
+from strata.cli.output import Output, common_options, plain_table, size, styled
 
 
 @click.group("catalogue")
@@ -49,7 +49,7 @@ def status(output: Output) -> None:
     if not states:
         output.say(f"Nothing is kept in {folder}.")
         return
-    output.say(f"[dim]{folder}[/]")
+    output.say(styled((folder, "dim")))
     table = plain_table("store", "backups", "notes", "size", right=("backups", "notes", "size"), wrap=("store",))
     for one in states:
         table.add_row(one.store_url, f"{one.backups:,}", f"{one.notes:,}", size(one.size))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from strata.cli.output import Output
+from strata.cli.output import OneOf, Output
 from strata.model.backup_type import BackupType
 from strata.model.tier import StorageTier
 
@@ -25,11 +25,11 @@ _SPAN: Final = re.compile(r"(\d{1,6})(min|h|d|w)")
 _UNITS: Final = {"min": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-class StoreChoice(click.Choice[str]):
+class StoreChoice(OneOf):
     """One of the four storage tiers."""
 
     def __init__(self) -> None:
-        super().__init__([tier.value for tier in StorageTier], case_sensitive=False)
+        super().__init__(StorageTier)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The storage tier, or a usage error."""
@@ -62,8 +62,9 @@ def store_option(command: Command) -> Command:
 
 def type_option(command: Command) -> Command:
     """Add --type to a command that takes `latest`."""
-    choice = click.Choice([kind.value for kind in BackupType])
-    return click.option("--type", "kind", type=choice, help="With `latest`: the latest of this type.")(command)
+    return click.option("--type", "kind", type=OneOf(BackupType), help="With `latest`: the latest of this type.")(
+        command
+    )
 
 
 def find(output: Output, wiring: StoreWiring, reference: str, kind: str | None, store: StorageTier | None) -> Found:

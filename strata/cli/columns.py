@@ -10,6 +10,7 @@ SHORTEST: Final = 4
 _BOLD: Final = "\x1b[1;36m"
 _DIM: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"
+_INDENT: Final = "    "
 
 
 def in_columns(
@@ -17,17 +18,19 @@ def in_columns(
     rows: Sequence[Sequence[str]],
     right: Sequence[str],
     lengths: Sequence[int],
+    width: int,
     *,
     colour: bool,
 ) -> list[str]:
     """A line for the header and each row; of the first column `lengths` characters are set off, where there is colour.
 
-    The columns in `right` are numbers.
+    The columns in `right` are numbers. Columns for which `width` has no room go on in an indented line below.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    form = " ".join(f"{{:{'>' if name in right else '<'}{width}}}" for name, width in zip(header, widths, strict=True))
-    lines = [form.format(*row).rstrip() for row in rows]
-    first = form.format(*header).rstrip()
+    fields = [f"{{:{'>' if name in right else '<'}{wide}}}" for name, wide in zip(header, widths, strict=True)]
+    form = f"\n{_INDENT}".join(" ".join(fields[part]) for part in _lines(widths, width))
+    lines = [_trimmed(form.format(*row)) for row in rows]
+    first = _trimmed(form.format(*header))
     if not colour:
         return [first, *lines]
     marked = [
@@ -35,6 +38,22 @@ def in_columns(
         for line, length in zip(lines, lengths, strict=True)
     ]
     return [f"{_DIM}{first}{_PLAIN}", *marked]
+
+
+def _lines(widths: Sequence[int], room: int) -> list[slice]:
+    """Which columns stand beside each other: as many as there is room for, and never none."""
+    cuts, used = [0], -1
+    for number, wide in enumerate(widths):
+        if used + 1 + wide > room and number > cuts[-1]:
+            cuts.append(number)
+            used = len(_INDENT) - 1
+        used += 1 + wide
+    return [slice(begin, end) for begin, end in zip(cuts, [*cuts[1:], len(widths)], strict=True)]
+
+
+def _trimmed(line: str) -> str:
+    """Without the blanks that fill up the last column of each line."""
+    return line.rstrip() if "\n" not in line else "\n".join(part.rstrip() for part in line.split("\n"))
 
 
 def unique_lengths(names: Sequence[str]) -> list[int]:

@@ -9,20 +9,18 @@ import click
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.looking import look_around
-from strata.cli.output import Output, Seconds, common_options, facts, refuse_waiting_options, size
+from strata.cli.output import OneOf, Output, Seconds, common_options, facts, refuse_waiting_options, size, styled
 from strata.model.tier import StorageTier, Tier
 
 if TYPE_CHECKING:
     from strata.engine.copier import CopyMade
     from strata.model.plan import CopyPlan
 
-_STORES = [tier.value for tier in StorageTier]
-
 
 @click.command("copy")
 @click.argument("backup", metavar="ID")
-@click.option("--to", "target", type=click.Choice(_STORES), required=True, help="The store that gets the copy.")
-@click.option("--from", "source", type=click.Choice(_STORES), help="The store to read from; the nearest otherwise.")
+@click.option("--to", "target", type=OneOf(StorageTier), required=True, help="The store that gets the copy.")
+@click.option("--from", "source", type=OneOf(StorageTier), help="The store to read from; the nearest otherwise.")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
 @click.option("--timeout", type=Seconds(), metavar="SECONDS", help="Wait no longer than this.")
 @click.option("--local", is_flag=True, help="Do it in this process, without broker and workers.")
@@ -96,7 +94,11 @@ def _show_plan(output: Output, plan: CopyPlan) -> None:
 
 def _show_made(output: Output, made: CopyMade) -> None:
     output.say(
-        f"Backup [bold]{made.backup_id}[/] is in {made.storage_tier.upper()} too: {made.objects:,} objects, of which "
-        f"{made.copied:,} ({size(made.bytes)}) were copied now."
+        styled(
+            "Backup ",
+            (made.backup_id, "bold"),
+            f" is in {made.storage_tier.upper()} too: {made.objects:,} objects, of which "
+            f"{made.copied:,} ({size(made.bytes)}) were copied now.",
+        )
     )
     output.document(made.model_dump(mode="json"))

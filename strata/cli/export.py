@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 
 from strata.cli.choosing import find, store_option, type_option
-from strata.cli.output import Output, common_options, size
+from strata.cli.output import OneOf, Output, common_options, size
+from strata.cli.streams import data
 from strata.errors import SettingError
 from strata.model.tier import StorageTier, Tier
 
@@ -26,11 +25,9 @@ _PARQUET: Final = "parquet"
 
 @click.command("export")
 @click.argument("backup", metavar="ID")
-@click.option("--format", "form", type=click.Choice(["json", _PARQUET]), required=True, help="See above.")
+@click.option("--format", "form", type=OneOf(["json", _PARQUET]), required=True, help="See above.")
 @click.option("--output", "target", metavar="FILE", default=_STDOUT, help="A new file; - is stdout (the default).")
-@click.option(
-    "--tier", "tiers", type=click.Choice([tier.value for tier in Tier]), multiple=True, help="Only this tier."
-)
+@click.option("--tier", "tiers", type=OneOf(Tier), multiple=True, help="Only this tier.")
 @type_option
 @store_option
 @common_options
@@ -79,7 +76,7 @@ def _refuse_mixing(output: Output, form: str, target: str) -> None:
 def _opened(target: str) -> AbstractContextManager[BinaryIO]:
     from strata.engine.export import new_file
 
-    return nullcontext(sys.stdout.buffer) if target == _STDOUT else new_file(Path(target))
+    return data() if target == _STDOUT else new_file(Path(target))
 
 
 def _write(restorer: BackupRestorer, export: Export, form: str, file: BinaryIO) -> Written:

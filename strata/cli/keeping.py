@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.choosing import LATEST, tell_unable
-from strata.cli.output import Output, common_options
+from strata.cli.output import Output, common_options, styled
 from strata.model.tier import StorageTier
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def accept_command(output: Output, backup: str, reason: str) -> None:
         if not (entry and entry.accepted):
             wiring.catalogue.refuse_silence(f"whether {backup_id} is in doubt cannot be told")
             done = "is in no doubt: there is nothing to accept"
-        output.say(f"Backup [bold]{backup_id}[/] {done}.")
+        output.say(styled("Backup ", (backup_id, "bold"), f" {done}."))
         output.document({"backup_id": backup_id, "kind": "accepted", "noted": [], "missed": {}, "doubts": []})
         return
     told = [doubt.sentence for doubt in doubts]
@@ -102,7 +102,7 @@ def _write(output: Output, wiring: StoreWiring, backup_id: str, kind: str, body:
     from strata.catalog.notes import NoteKind
 
     noted, missed = wiring.catalogue.note(NoteKind(kind), backup_id, wiring.clock.now(), body)
-    output.say(f"Backup [bold]{backup_id}[/] {said}; noted in {_words(noted)}.")
+    output.say(styled("Backup ", (backup_id, "bold"), f" {said}; noted in {_words(noted)}."))
     for tier, why in missed.items():
         output.note(f"The note could not be written to {tier.upper()}: {why}. One store that has it is enough.")
     output.document({"backup_id": backup_id, "kind": kind, "noted": noted, "missed": missed})

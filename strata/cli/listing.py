@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +15,7 @@ import click
 from strata.cli.choosing import Moment, StoreChoice, tell_silent
 from strata.cli.columns import in_columns, unique_lengths
 from strata.cli.doubts import doubt_documents
-from strata.cli.output import Output, age, common_options, ratio, size
+from strata.cli.output import OneOf, Output, age, common_options, ratio, size, styled
 from strata.errors import StoreUnavailable
 from strata.model.backup_type import BackupType
 from strata.model.copies import BackupStatus, CatalogueEntry
@@ -48,10 +47,10 @@ def _uncollected() -> Iterator[None]:
 
 
 @click.command("list")
-@click.option("--type", "kind", type=click.Choice([kind.value for kind in BackupType]), help="Only this type.")
+@click.option("--type", "kind", type=OneOf(BackupType), help="Only this type.")
 @click.option(
     "--status",
-    type=click.Choice([*(status.value for status in BackupStatus), *_FAILED]),
+    type=OneOf((*BackupStatus, *_FAILED)),
     help="Only those of which this is true; `failed` and `refused` are runs that made no backup.",
 )
 @click.option("--since", type=Moment(), metavar="MOMENT", help="Made then or later: 2026-11-25T14:30, or 7d ago.")
@@ -144,15 +143,14 @@ def _unreadable(one: Unreadable) -> dict[str, Any]:
 
 
 def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -> None:
-
     for shelf in view.shelves:
-        output.say(f"[dim]{shelf.tier.value[0].upper()} {shelf.store.url}[/]")
+        output.say(styled((f"{shelf.tier.value[0].upper()} {shelf.store.url}", "dim")))
     if shown:
         ids = [entry.backup_id for entry in shown]
         rows = [_row(entry, view.judgement) for entry in shown]
         header = ("id", *_NUMBERS[:1], "tiers", *_NUMBERS[1:], "in", "state")
-        lines = in_columns(header, rows, _NUMBERS, unique_lengths(ids), colour=output.colour)
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        lengths = unique_lengths(ids)
+        output.write(in_columns(header, rows, _NUMBERS, lengths, output.out.width, colour=output.colour))
     elif view.entries:
         output.say("No backup is like that.")
     elif not view.unreadable and not view.gone:
@@ -171,20 +169,19 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
 
 def _show_missing(output: Output, view: View) -> None:
     """What is there and cannot be read, and what was there."""
-    from rich.text import Text
-
     for bad in view.unreadable:
-        output.out.print(Text.assemble(("unreadable: ", "bold red"), _where(bad)), soft_wrap=True)
+        output.say(styled(("unreadable: ", "bold red"), _where(bad)))
     for gone in view.gone:
         where = f"{gone.backup_id} was in {gone.store.upper()}, and nothing of ours removed it"
-        output.out.print(Text.assemble(("disappeared: ", "bold red"), where), soft_wrap=True)
+        output.say(styled(("disappeared: ", "bold red"), where))
 
 
 def _show_locked(output: Output, locked: list[CatalogueEntry]) -> None:
     """Backups that are there, and that this keyring cannot open."""
     for key_id, entries in groupby(sorted(locked, key=lambda one: one.sealed_by), lambda one: one.sealed_by):
         ids = [one.backup_id for one in entries]
-        output.say(f"[bold red]no key:[/] the keyring does not hold {key_id}, which opens {named(ids)}")
+        lacks = f"the keyring does not hold {key_id}, which opens {named(ids)}"
+        output.say(styled(("no key: ", "bold red"), lacks))
 
 
 def _where(bad: Unreadable) -> str:

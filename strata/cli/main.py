@@ -6,16 +6,16 @@ Ctrl-C. A module is imported when its command is called, so that `strata --help`
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from strata import __version__
 from strata.cli.output import Output
+from strata.cli.streams import AnswerLost, Streams
 from strata.errors import StrataError
 
 _COMMANDS: Final = {
@@ -44,6 +44,9 @@ _COMMANDS: Final = {
 }
 """Each command's module, and what `strata --help` says of it."""
 
+_LOOKING: Final = ("list", "show", "stats", "verify", "export", "status", "runs", "doctor")
+"""Commands that only show: when nobody reads on, nothing has happened that somebody should hear of."""
+
 INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
 
@@ -70,49 +73,74 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="strata", message="%(prog)s %(version)s")
-def strata() -> None:
+@click.pass_context
+def strata(context: click.Context) -> None:
     """Back up Redis, PostgreSQL and S3 together, as one recovery point, and bring them back.
 
     To try it out: `strata stack up`, then `strata backup full`, `strata list`, `strata restore latest`.
 
     Every command takes --json (one JSON document on stdout) and --debug (tracebacks).
     """
+    context.ensure_object(Output).looks = context.invoked_subcommand in _LOOKING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Whatever goes wrong becomes one readable line."""
-    output = Output()
+    with Streams() as streams:
+        output = Output()
+        code = _run(output, sys.argv[1:] if arguments is None else arguments)
+        output.end()
+        return _told(output, streams.lost, code)
+
+
+def _run(output: Output, arguments: Sequence[str]) -> int:
     try:
         code = strata.main(arguments, prog_name="strata", standalone_mode=False, obj=output)
-        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _misused(output, error, arguments)
     except (click.Abort, KeyboardInterrupt):
         output.note("Stopped.")
-        return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _BROKEN_PIPE
+        code = INTERRUPTED
+    except AnswerLost:  # told when everything has ended
+        return 0
     except StrataError as error:
         return _tell(output, error.code, error.sentence, error.hint, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last line between an error and a person
         sentence = f"stopped at an unforeseen {type(error).__name__}"
         return _tell(output, "unforeseen", sentence, "Run it again with --debug to see where.", 1)
+    if code == INTERRUPTED:
+        output.failed("interrupted", "stopped by Ctrl-C", "`strata runs` shows what goes on.")
     return code if isinstance(code, int) else 0
+
+
+def _misused(output: Output, error: click.ClickException, arguments: Sequence[str]) -> int:
+    """A command that is not understood: perhaps --json was not read yet when that was found."""
+    error.show()
+    output.json = output.json or "--json" in arguments
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "strata"
+    output.failed("usage", error.format_message(), f"`{command} --help` says what it takes.")
+    return error.exit_code
 
 
 def _tell(output: Output, code: str, sentence: str, hint: str, exit_code: int) -> int:
     if output.debug:
         output.traceback()
     output.error(sentence, hint)
-    if output.json:
-        output.document({"error": _error(code, sentence, hint)})
+    output.failed(code, sentence, hint)
     return exit_code
 
 
-def _error(code: str, sentence: str, hint: str) -> dict[str, Any]:
-    return {"code": code, "sentence": sentence, "hint": hint}
+def _told(output: Output, fault: OSError | None, code: int) -> int:
+    """The exit code: the command's own where that says that something is wrong, else whether its answer arrived."""
+    if fault is None:
+        return code
+    lost = AnswerLost.by(fault)
+    if not isinstance(fault, BrokenPipeError):
+        output.error(lost.sentence, lost.hint)
+        return code or lost.exit_code
+    if not output.looks:  # who reads a list has seen enough; who made a backup should hear of it
+        output.note(f"{lost.sentence}. {lost.hint}")
+    return code or _BROKEN_PIPE
 
 
 if __name__ == "__main__":

@@ -6,16 +6,19 @@ import json
 import math
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from strata.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,11 +30,19 @@ _AGES: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Output:
-    """Where a command's words go; `json` and `debug` are set by its options."""
+    """Where a command's words go; `json` and `debug` are set by its options.
+
+    Words are words: what stands in them is never taken as markup, and control characters are escaped. `styled` makes
+    those that have a style.
+    """
 
     def __init__(self) -> None:
         self.json = False
         self.debug = False
+        self.looks = False
+        """Whether the command only shows what is."""
+        self.answer: Any = None
+        """The document of --json; it is written when the command has ended, so that there is never more than one."""
 
     @cached_property
     def out(self) -> Console:
@@ -53,37 +64,63 @@ class Output:
         """Whether the answer may be coloured."""
         return self.out.is_terminal and not self.out.no_color and self.out.color_system is not None
 
-    def say(self, text: str) -> None:
+    def say(self, text: str | Text) -> None:
         """A line of the answer, left out where the answer is JSON."""
         if not self.json:
-            self.out.print(text, soft_wrap=True, highlight=False)
+            self.out.print(text, soft_wrap=True)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str | Text) -> None:
         """A line beside the answer."""
-        self.err.print(text, soft_wrap=True, highlight=False)
+        self.err.print(text, soft_wrap=True)
 
     def show(self, table: Table) -> None:
         """A table of the answer."""
         if not self.json:
             self.out.print(table)
 
-    def document(self, document: Any) -> None:
-        """The answer as JSON, where that was asked for."""
-        if self.json:
-            sys.stdout.write(json.dumps(document, indent=2, default=str, ensure_ascii=False) + "\n")
+    def write(self, lines: Iterable[str]) -> None:
+        """Many lines of the answer at once."""
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+    def document(self, document: dict[str, Any]) -> None:
+        """The answer as JSON, where that was asked for; what is said of it later stands in the same document."""
+        self.answer = {**(self.answer or {}), **document}
+
+    def failed(self, code: str, sentence: str, hint: str) -> None:
+        """What went wrong, in the document."""
+        self.document({"error": {"code": code, "sentence": sentence, "hint": hint}})
+
+    def end(self) -> None:
+        """Write the document, where one was asked for and there is one."""
+        if self.json and self.answer is not None:
+            plain = not sys.stdout.encoding.lower().startswith("utf")
+            sys.stdout.write(json.dumps(self.answer, indent=2, default=str, ensure_ascii=plain) + "\n")
+        self.answer = None
 
     def error(self, sentence: str, hint: str = "") -> None:
         """What went wrong, and what to do."""
-        from rich.text import Text
-
-        self.err.print(Text.assemble(("error: ", "bold red"), sentence), soft_wrap=True)
+        self.note(styled(("error: ", "bold red"), sentence))
         if hint:
-            self.err.print(Text(f"hint: {hint}", "dim"), soft_wrap=True)
+            self.note(styled((f"hint: {hint}", "dim")))
 
     @staticmethod
     def traceback() -> None:
         """Where it went wrong."""
         traceback.print_exc(file=sys.stderr)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Words of which some have a style: `styled("Backup ", (backup_id, "bold"), " is made.")`."""
+    from rich.text import Text
+
+    return Text.assemble(*(printable(one) if isinstance(one, str) else (printable(one[0]), one[1]) for one in parts))
+
+
+class OneOf(click.Choice[str]):
+    """One of some words; large letters are as good as small ones."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        super().__init__([str(word) for word in words], case_sensitive=False)
 
 
 class Seconds(click.FloatRange):
@@ -119,26 +156,16 @@ def common_options(command: Command) -> Command:
 
 def plain_table(*columns: str, right: tuple[str, ...] = (), wrap: tuple[str, ...] = ()) -> Table:
     """A table without lines; the columns in `right` are numbers, only those in `wrap` may take several lines."""
-    from rich.table import Table
+    from strata.cli.tables import PlainTable
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    for column in columns:
-        justify = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=column not in wrap)  # type: ignore[arg-type]
-    return table
+    return PlainTable(columns, right, wrap)
 
 
-def facts(rows: list[tuple[str, Any]]) -> Table:
-    """A table of names and values; values are text, not markup."""
-    from rich.table import Table
-    from rich.text import Text
+def facts(rows: Sequence[tuple[str, Any]]) -> Table:
+    """A table of names and values."""
+    from strata.cli.tables import facts_table
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, Text(value) if isinstance(value, str) else value)
-    return table
+    return facts_table(rows)
 
 
 def size(count: float) -> str:
@@ -178,16 +205,10 @@ def local_time(moment: datetime) -> str:
 
 
 def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
+    from strata.cli.tables import PlainConsole
 
-    class OurConsole(Console):
-        """One that leaves a broken pipe to main()."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    console = OurConsole(stderr=stderr, highlight=False)
-    return console if console.is_terminal else OurConsole(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+    console = PlainConsole(stderr=stderr)
+    return console if console.is_terminal else PlainConsole(stderr=stderr, width=_PIPE_WIDTH)
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's signature

@@ -13,6 +13,7 @@ import click
 
 from strata.cli.choosing import find, store_option, type_option
 from strata.cli.output import (
+    OneOf,
     Output,
     Seconds,
     age,
@@ -22,6 +23,7 @@ from strata.cli.output import (
     plain_table,
     refuse_waiting_options,
     size,
+    styled,
 )
 from strata.cli.restoring import Here, ThroughWorkers, plan_dry
 from strata.cli.thawing import as_document, question, show_thaw
@@ -56,11 +58,9 @@ _CONTENTS: Final = {Tier.HOT: "keys", Tier.WARM: "rows of its tables", Tier.COLD
 
 @click.command("restore")
 @click.argument("backup", metavar="ID")
-@click.option("--mode", type=click.Choice(list(_EFFECTS)), default=EXACT, show_default=True, help="See above.")
-@click.option(
-    "--tier", "tiers", type=click.Choice([tier.value for tier in Tier]), multiple=True, help="Only this tier."
-)
-@click.option("--speed", type=click.Choice(_SPEEDS), help="How quickly archived objects are asked for.")
+@click.option("--mode", type=OneOf(_EFFECTS), default=EXACT, show_default=True, help="See above.")
+@click.option("--tier", "tiers", type=OneOf(Tier), multiple=True, help="Only this tier.")
+@click.option("--speed", type=OneOf(_SPEEDS), help="How quickly archived objects are asked for.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show how it goes (the default).")
@@ -239,9 +239,10 @@ def _show_done(output: Output, run_id: str, mode: str, restored: Restored) -> No
         return
     output.say("")
     if mode == REHEARSE:
-        output.say(f"Backup [bold]{restored.backup_id}[/] is whole, and no target refused it. Nothing is changed.")
+        whole = " is whole, and no target refused it. Nothing is changed."
+        output.say(styled("Backup ", (restored.backup_id, "bold"), whole))
         return
-    output.say(f"Backup [bold]{restored.backup_id}[/] is restored.")
+    output.say(styled("Backup ", (restored.backup_id, "bold"), " is restored."))
     numbers = ("written", "unchanged", "removed", "expired", "bytes")
     table = plain_table("tier", *numbers, right=numbers)
     for applied in restored.tiers:

@@ -11,7 +11,7 @@ import click
 
 from strata.cli.choosing import find, store_option, type_option
 from strata.cli.doubts import doubt_documents
-from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size
+from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size, styled
 from strata.errors import SettingError, StrataError
 from strata.model.record import NOT_HELD
 from strata.model.tier import StorageTier
@@ -152,7 +152,7 @@ def _show_backup(output: Output, manifest: BackupMetadata, sources: dict[str, An
     output.show(tier_table(manifest))
     for content in manifest.tiers:
         if content.included:
-            output.say(f"\n[bold]{content.tier.label}[/]")
+            output.say(styled("\n", (content.tier.label, "bold")))
             output.show(facts(_tier_facts(content, sources.get(content.tier.value, {}))))
 
 

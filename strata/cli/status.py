@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from strata.cli.doubts import doubt_documents
-from strata.cli.output import Output, common_options, plain_table
+from strata.cli.output import Output, common_options, plain_table, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def _show(output: Output, found: PolicyReport, silent: dict[str, str]) -> None:
     from rich.text import Text
 
     for tier, reason in silent.items():
-        output.say(f"[bold red]{tier.upper()} does not answer[/]: {reason}")
+        output.say(styled((f"{tier.upper()} does not answer", "bold red"), f": {reason}"))
     table = plain_table("", "promise", "what is", "what to do", wrap=("what is", "what to do"))
     for line in found.lines:
         mark = Text("✓", "green") if line.holds else Text("✗", "red") if line.possible else Text("-", "dim")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.choosing import StoreChoice
-from strata.cli.output import Output, common_options, plain_table
+from strata.cli.output import OneOf, Output, common_options, plain_table
 from strata.errors import Refused
 from strata.model.tier import StorageTier
 
@@ -41,7 +41,7 @@ def list_stores(output: Output) -> int:
 
 
 @stores_command.command("init")
-@click.argument("tier", type=click.Choice(["network"]))
+@click.argument("tier", type=OneOf(["network"]))
 @click.option("--any-folder", is_flag=True, help="Take the folder even where nothing is mounted there.")
 @common_options
 def init(output: Output, tier: str, *, any_folder: bool) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from strata.cli.doubts import doubt_documents
-from strata.cli.output import Output, facts, plain_table, ratio, seconds, size
+from strata.cli.output import Output, facts, plain_table, ratio, seconds, size, styled
 from strata.errors import KeyringError
 from strata.model.coverage import Doubt
 from strata.model.manifest import BackupMetadata, TierContent
@@ -51,7 +51,7 @@ def show_made(output: Output, backup: BackupMetadata, keyring: Keyring, doubts: 
     """What a backup that was just made holds, and what it cost."""
     took = (backup.recorded_at - backup.created_at).total_seconds()
     output.say("")
-    output.say(f"Backup [bold]{backup.backup_id}[/] is made and verified, {seconds(took)} after its plan.")
+    output.say(styled("Backup ", (backup.backup_id, "bold"), f" is made and verified, {seconds(took)} after its plan."))
     told_later = {doubt.sentence for doubt in doubts}
     for reason in [one for one in (*backup.reasons, *backup.cut_doubts) if one not in told_later]:
         output.note(reason)

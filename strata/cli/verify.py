@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.choosing import find, store_option, type_option
-from strata.cli.output import Output, common_options, size
+from strata.cli.output import Output, common_options, size, styled
 from strata.errors import IntegrityError, KeyringError, StorageError
 from strata.model.layer import layer_document_name
 from strata.model.tier import StorageTier
@@ -62,8 +62,12 @@ def verify_command(output: Output, backup: str, kind: str | None, store: Storage
         raise BackupDamaged(manifest.backup_id, damages, len(pairs) + len(lost))
     objects = [stored for _, stored in pairs]
     output.say(
-        f"Backup [bold]{manifest.backup_id}[/] is whole: {len(objects)} objects, {manifest.records:,} records, "
-        f"{size(sum(stored.size for stored in objects))} read back and proved."
+        styled(
+            "Backup ",
+            (manifest.backup_id, "bold"),
+            f" is whole: {len(objects)} objects, {manifest.records:,} records, "
+            f"{size(sum(stored.size for stored in objects))} read back and proved.",
+        )
     )
     output.document(_as_document(found, objects))
 
@@ -100,17 +104,17 @@ def _noting(output: Output) -> Iterator[None]:
 
 @contextmanager
 def _shown(output: Output, title: str, total: int) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal, a line elsewhere."""
+    """A line, and on a terminal a bar below it."""
+    output.note(f"{title}: {total} objects")
     if not output.live:
-        output.note(f"{title}: {total} objects")
         yield lambda _: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=output.err, transient=True) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task("", total=total)
         yield lambda progress: bar.update(task, completed=progress.objects)
 
 

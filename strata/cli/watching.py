@@ -34,6 +34,8 @@ _LONGEST_LOOK: Final = 2.0
 _SILENCE_SECONDS: Final = 30.0
 _INTERRUPTED: Final = 130
 _BAR: Final = 20
+_WIDE: Final = 90
+"""Columns of the screen from which on there is room for bars beside the words."""
 _GOES_ON: Final = "goes on. See how it stands: strata runs"
 _UNCONFIRMED: Final = "is not confirmed, so nothing will be done."
 _HINTS: Final = {HalfRestored.code: "`strata status` says what ends it: that restore again, or `strata settle`."}
@@ -91,7 +93,7 @@ class LiveScreen:
         title = Text.assemble((self._title, "bold"), (f"  {elapsed}", "dim"))
         if self._sight is None:
             return Group(title, Text("  waiting for a worker to take it ...", "dim"))
-        return Group(title, _stage_table(self._sight.lines()))
+        return Group(title, _stage_table(self._sight.lines(), bars=self._live.console.width >= _WIDE))
 
 
 class PlainScreen:
@@ -204,6 +206,8 @@ def here(output: Output, manager: BackupManager, run_id: str, title: str, work: 
         output.note(
             f"{run_id} was given up. A backup that was not finished does not exist; a restore can be run again."
         )
+        output.failed("interrupted", f"{run_id} was stopped by hand and given up", "")
+        output.end()
         sys.stdout.flush()
         os._exit(_INTERRUPTED)  # its threads are deep in reading and writing: nothing of what they do counts any more
     if errors:
@@ -270,16 +274,17 @@ def _class_of(code: str) -> type[StrataError]:
     return RunFailed
 
 
-def _stage_table(lines: list[Line]) -> RenderableType:
+def _stage_table(lines: list[Line], *, bars: bool) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(width=15, no_wrap=True)
-    table.add_column(width=_BAR)
+    if bars:
+        table.add_column(width=_BAR)
     table.add_column(width=8, justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for line in lines:
         mark, style = _MARKS[line.state]
         share = 1.0 if line.state is LineState.DONE else line.share
@@ -287,5 +292,5 @@ def _stage_table(lines: list[Line]) -> RenderableType:
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=_BAR, pulse=pulse)
         spent = seconds(line.seconds) if line.seconds is not None else ""
         name = Text.assemble((f"{mark} ", style), (line.name, "dim" if line.state is LineState.WAITING else ""))
-        table.add_row(name, bar, Text(spent, "dim"), line.detail)
+        table.add_row(name, *([bar] if bars else []), Text(spent, "dim"), line.detail)
     return table
