@@ -90,6 +90,12 @@ class Catalogue:
         self._witnesses, self.installation = witnesses, installation
         self.silent_stores: dict[StorageTier, str] = {}
         """Stores that did not answer when they were last asked, and why."""
+        self._viewed: View | None = None
+
+    @property
+    def seen(self) -> View:
+        """What all stores said when they were last asked for everything; they are asked now if they never were."""
+        return self._viewed or self.view()
 
     def view(self) -> View:
         """What all stores say now."""
@@ -98,7 +104,8 @@ class Catalogue:
             return read_shelf(tier, self.stores[tier], self._signer, self._cache, self._witnesses)
 
         shelves, self.silent_stores = self._asked(read)
-        return view_of(list(shelves.values()), self.silent_stores)
+        self._viewed = view_of(list(shelves.values()), self.silent_stores)
+        return self._viewed
 
     def entries(self) -> tuple[list[CatalogueEntry], list[Unreadable]]:
         """Every backup, newest first, and the manifests that cannot be read with their stores."""

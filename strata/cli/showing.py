@@ -42,7 +42,7 @@ def show_command(output: Output, backup: str, kind: str | None, store: StorageTi
     entry, notes = wiring.catalogue.entry(found)
     unknown = set(StorageTier) if store else {*found.unable, *wiring.catalogue.silent_stores}
     missing = [tier for tier in _lacking(wiring, entry) if tier not in unknown]
-    doubts = wiring.catalogue.view().judgement.doubts(entry)
+    doubts = wiring.catalogue.seen.judgement.doubts(entry)
     told = {"copies", "pinned", "legal_hold", "removal_marked_at", "accepted"}
     known = entry.model_dump(mode="json", include=told)
     held = _held(wiring.keyring, manifest)
