@@ -74,7 +74,7 @@ class Settings(StoreSettings, ThawSettings, TlsSettings):
     )
     warm_url: SecretStr | None = Field(None, description="WARM: postgresql://user:password@host:5432/database.")
     warm_tables: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("state_warm",), description="Tables of WARM, by comma: `table`, `schema.table`, globs; `*` is every table."
+        ("*",), description="Tables of WARM, by comma: `table`, `schema.table`, globs; `*` is every table."
     )
     warm_parallel: int = Field(3, ge=1, le=16, description="Connections that read WARM at the same time.")
     cold_url: str | None = Field(None, description="COLD: s3://bucket/prefix.")

@@ -43,7 +43,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     """Without any setting Strata starts: what is missing is named when it is needed."""
     settings = load_settings()
     assert settings.hot_url is None
-    assert settings.warm_tables == ("state_warm",)
+    assert settings.warm_tables == ("*",)
     assert settings.keyring_file == Path.home() / ".config/strata/keyring.json"
     assert (settings.zstd_level, settings.segment_bytes) == (1, 16 << 20)
 

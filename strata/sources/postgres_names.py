@@ -10,6 +10,7 @@ from typing import Final
 
 from strata.errors import SettingError, SourceError
 
+SETTING: Final = "STRATA_WARM_TABLES"
 _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
 _MOST_PARTS: Final = 2  # schema and table
 _GLOB: Final = re.compile(r"[*?\[]")
@@ -69,7 +70,8 @@ def parse_pattern(text: str) -> TablePattern:
     parts = list(_PART.finditer(stripped))
     if not 1 <= len(parts) <= _MOST_PARTS or ".".join(part.group() for part in parts) != stripped:
         raise SettingError(
-            f"{text!r} is not the name of a table", hint='Write table, schema.table, a glob, or "Odd Name"."x.y".'
+            f"{text!r} is not the name of a table",
+            hint=f'Write table, schema.table, a glob, or "Odd Name"."x.y" in {SETTING}.',
         )
     if stripped == "*":
         return TablePattern(stripped, _Name("*", glob=True), _Name("*", glob=True))
@@ -82,8 +84,8 @@ def choose_tables(
 ) -> list[Candidate]:
     """The ordinary tables the patterns mean, partitions also by the name of a table they are part of.
 
-    A name that matches nothing is an error, and so is a choice without any table: a backup of nothing would look
-    like a backup of empty tables.
+    A name that matches nothing is an error, and so are globs that pass over every table there is: a backup of nothing
+    would look like a backup of empty tables. A database that holds no table is a state like any other.
     """
     chosen: dict[int, Candidate] = {}
     for pattern in patterns:
@@ -91,12 +93,15 @@ def choose_tables(
         if not hits and pattern.names_one:
             raise SourceError(
                 f"there is no table {pattern.text} to back up",
-                hint="Correct the list of tables, or create the table; names with capitals need double quotes.",
+                hint=f"Correct {SETTING}, or create the table; names with capitals need double quotes.",
             )
         chosen |= {one.oid: one for one in candidates if one.oid in hits or hits.intersection(one.ancestors)}
     tables = [one for one in chosen.values() if not one.partitioned]
-    if not chosen:
-        raise SourceError(f"no table matches {', '.join(pattern.text for pattern in patterns)}: nothing to back up")
+    if not chosen and not all(one.of_extension for one in candidates):
+        raise SourceError(
+            f"no table matches {', '.join(pattern.text for pattern in patterns)}, so there is nothing to back up",
+            hint=f"Correct {SETTING}; `*` is every table.",
+        )
     return sorted(tables, key=lambda one: (one.schema, one.table))
 
 

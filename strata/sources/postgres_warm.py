@@ -32,7 +32,7 @@ class PostgresWarm:
     def __init__(
         self,
         url: str,
-        tables: tuple[str, ...] = ("state_warm",),
+        tables: tuple[str, ...] = ("*",),
         parallel: int = READERS,
         tls: Tls | None = None,
     ) -> None:

@@ -171,16 +171,27 @@ def test_names_and_globs_choose_tables(database: Database, patterns: tuple[str, 
 
 
 def test_a_missing_table_is_an_error_that_names_it(database: Database) -> None:
-    """A table that is not there is never an empty backup."""
+    """A table that is not there is never an empty backup; the hint names the setting."""
     database.run("CREATE TABLE there (id int)")
-    with pytest.raises(SourceError, match="no table state_warm to back up"):
+    with pytest.raises(SourceError, match="no table state_warm to back up") as caught:
         database.backup("there", "state_warm")
+    assert "STRATA_WARM_TABLES" in caught.value.hint
 
 
-def test_a_database_without_tables_is_an_error(database: Database) -> None:
-    """`*` over nothing is refused: it would look like a backup of everything."""
-    with pytest.raises(SourceError, match="nothing to back up"):
-        database.backup("*")
+@pytest.mark.parametrize("patterns", [("*",), ("bot_*", "audit.*")])
+def test_a_database_without_tables_is_a_state(database: Database, patterns: tuple[str, ...]) -> None:
+    """No table at all is backed up as what it is: none."""
+    backup = database.backup(*patterns)
+    assert backup.description["tables"] == []
+    assert backup.batches == []
+
+
+def test_globs_that_pass_over_every_table_are_an_error(database: Database) -> None:
+    """Where there are tables and none is meant, the setting is wrong, and is named."""
+    database.run("CREATE TABLE there (id int)")
+    with pytest.raises(SourceError, match="no table matches bot_\\*, so there is nothing to back up") as caught:
+        database.backup("bot_*")
+    assert "STRATA_WARM_TABLES" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", 'a"b', "a b", "x.", '"open'])
