@@ -1,8 +1,10 @@
-"""When: each entry names a task, its cadence in seconds, and after how long an unstarted one is worthless."""
+"""When: each entry names a task, its cadence in seconds, and after how long a tick that nobody took is worthless."""
 
 from __future__ import annotations
 
 from typing import Any, Final
+
+from strata.planning.ticks import good_for
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -13,41 +15,41 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "schedule": 24 * _HOUR,
         "args": ("full",),
         "kwargs": {"patience": _HOUR},
-        "options": {"expires": 12 * _HOUR},
+        "options": good_for(12 * _HOUR),
     },
     "differential-backup": {
         "task": "tasks.start.start_backup",
         "schedule": 6 * _HOUR,
         "args": ("differential",),
         "kwargs": {"patience": _HOUR},
-        "options": {"expires": 3 * _HOUR},
+        "options": good_for(3 * _HOUR),
     },
     "incremental-backup": {
         "task": "tasks.start.start_backup",
         "schedule": 15 * _MINUTE,
         "args": ("incremental",),
-        "options": {"expires": 10 * _MINUTE},
+        "options": good_for(10 * _MINUTE),
     },
     "resend-stalled-runs": {
         "task": "tasks.upkeep.resend_stalled",
         "schedule": 30,
-        "options": {"expires": 25},
+        "options": good_for(25),
     },
     "sweep": {
         "task": "tasks.upkeep.sweep",
         "schedule": _HOUR,
-        "options": {"expires": _HOUR // 2},
+        "options": good_for(_HOUR // 2),
     },
     "copy-missing": {
         "task": "tasks.upkeep.copy_missing",
         "schedule": _HOUR,
-        "options": {"expires": _HOUR // 2},
+        "options": good_for(_HOUR // 2),
     },
     "prune": {
         "task": "tasks.upkeep.prune",
         "schedule": 24 * _HOUR,
         "kwargs": {"patience": _HOUR},
-        "options": {"expires": 12 * _HOUR},
+        "options": good_for(12 * _HOUR),
     },
 }
 """Beat only ticks: what a tick starts, the task plans. A FULL and a DIFFERENTIAL wait for a run that holds the lease;

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
+from strata.catalog.beat_ticks import BeatTicks
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
@@ -171,6 +172,12 @@ class Wiring(StoreWiring):
     def ledger(self) -> Ledger:
         """The run ledger that all workers share."""
         return RedisLedger(self._result_redis)
+
+    @cached_property
+    def ticks(self) -> BeatTicks:
+        """The ledger's clock and beat's ticks; who asks does not wait long."""
+        url = required(self.settings.result_url, "STRATA_RESULT_URL", "beat notes there when it sends something")
+        return BeatTicks(self.brief_redis(url, _ANSWER_SECONDS))
 
     @cached_property
     def lease(self) -> Lease:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, NoReturn, get_type_hints
 
-from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 
@@ -21,6 +20,7 @@ from strata.model.tier import StorageTier
 from strata.settings import load_settings
 from strata.storage.metered import Meter, MeteredStore
 from strata.wiring import Wiring
+from tasks.due import DueTask
 
 BUSY_SECONDS: Final = 2
 LONGEST: Final = 200
@@ -48,7 +48,7 @@ def forget_wiring() -> None:
     wiring.cache_clear()
 
 
-class StageTask(Task):
+class StageTask(DueTask):
     """A task that is one stage of one run; its first argument is the run's id."""
 
     abstract = True

@@ -15,10 +15,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, NoReturn, TypeVar, get_type_hints
 
-from celery import Task
 from celery.exceptions import Ignore, Retry
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
+from strata.engine.timekeeping import moment
 from strata.errors import SettingError, StrataError
 from strata.model.backup_type import BackupType
 from strata.model.identity import Identities
@@ -26,8 +26,10 @@ from strata.model.run import Run, RunKind, RunState
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id, new_run_id
+from strata.planning.ticks import is_timed, stale
 from strata.sources.port import RestoreMode
-from tasks.stage import LONGEST, StageFailed, unforeseen, wiring
+from tasks.due import DueTask
+from tasks.stage import LONGEST, StageFailed, logger, unforeseen, wiring
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -96,7 +98,7 @@ Confirmed = Annotated[Identities, BeforeValidator(_identities)]
 Patience = Annotated[int, Field(ge=0, le=_LONGEST_PATIENCE)]
 
 
-class StartTask(Task):
+class StartTask(DueTask):
     """A task that is not a stage. One that starts runs says of which `kind`, and which argument is their id.
 
     The body gets its arguments checked, and the id filled in where none was given.
@@ -111,9 +113,20 @@ class StartTask(Task):
         """Check the arguments and run the body; whatever keeps a run from starting is entered in the ledger."""
         asked = self._named(args, kwargs)
         with self._refusing(asked):
+            if why := self._stale():
+                return why
             arguments = self._checked(args, kwargs, asked)
         with self._refusing(arguments):
             return self.run(**arguments)
+
+    def _stale(self) -> str:
+        """Why this tick of beat is worth nothing any more, or nothing; one that came in time may be tried again."""
+        headers = self.request.headers or {}
+        if self.request.retries or not is_timed(headers):
+            return ""
+        if why := stale(headers, wiring().ledger.clock_ms()):
+            logger.warning("%s of beat was %s; the next tick does its work", self._short, why)
+        return why
 
     @cached_property
     def parameters(self) -> type[BaseModel]:
@@ -205,7 +218,7 @@ def _enter(run_id: str, kind: RunKind, sentence: str, code: str) -> None:
     """A refusal in the ledger, unless the run is known there: then it says itself how it ended."""
     if wiring().ledger.run(run_id) is not None:
         return
-    now = wiring().clock.now()
+    now = moment(wiring().ledger)
     wiring().ledger.create(
         Run(
             run_id=run_id,

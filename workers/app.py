@@ -12,7 +12,9 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 import workers.apart
-import workers.heartbeat  # noqa: F401 - connects its signals
+import workers.clocks
+import workers.heartbeat
+import workers.ticks  # noqa: F401 - connect their signals
 from strata.errors import StrataError
 from strata.settings import load_settings
 from workers.configuration import make_app

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done, Seat
+from strata.clock import Clock, SystemClock
 from strata.errors import RunFailed, StageBusy
 from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
 
@@ -45,7 +45,8 @@ class _Entry:
 class MemoryLedger:
     """Implements Ledger for one process; thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.RLock()
 
@@ -68,7 +69,7 @@ class MemoryLedger:
 
     def end(self, run_id: str, state: RunState, reason: str = "", code: str = "") -> bool:
         with self._changing(run_id) as entry:
-            if entry.run.state.final or (state is RunState.FAILED and _committing(entry)):
+            if entry.run.state.final or (state is RunState.FAILED and _committing(entry, self.clock_ms() / 1000)):
                 return False
             entry.run = entry.run.model_copy(update={"state": state, "reason": reason, "code": code})
             return True
@@ -94,7 +95,7 @@ class MemoryLedger:
                 return Done(row.result)
             if entry.run.state is not RunState.RUNNING:
                 raise RunFailed(entry.run.reason or f"the run {run_id} has ended")
-            now = time.time()
+            now = self._clock.now().timestamp()
             if row.token and row.expires > now and row.owner != instead_of:
                 raise StageBusy(f"{stage} {unit} is being done by {row.owner}")
             if row.attempts - row.before >= MAX_ATTEMPTS:
@@ -109,7 +110,7 @@ class MemoryLedger:
             row = entry.rows[claim.stage, claim.unit]
             kept = row.token == claim.token and not entry.run.state.final
             if kept:
-                row.expires = time.time() + CLAIM_SECONDS
+                row.expires = self._clock.now().timestamp() + CLAIM_SECONDS
             return kept
 
     def finish(self, claim: Claim, result: str, seconds: float) -> str:
@@ -131,7 +132,7 @@ class MemoryLedger:
     def wait(self, run_id: str, seconds: float, why: str) -> None:
         with self._changing(run_id) as entry:
             if not entry.run.state.final:
-                wakes = datetime.now(UTC) + timedelta(seconds=seconds)
+                wakes = self._clock.now() + timedelta(seconds=seconds)
                 update = {"wakes_at": wakes, "waits_for": why, "resent": 0}
                 entry.run, entry.waited = entry.run.model_copy(update=update), True
 
@@ -144,7 +145,7 @@ class MemoryLedger:
             run = entry.run
             if run.state is not RunState.PLANNED:
                 return run.state is RunState.RUNNING
-            if run.wakes_at is None or run.wakes_at < datetime.now(UTC):
+            if run.wakes_at is None or run.wakes_at < self._clock.now():
                 return False
             update = {"state": RunState.RUNNING, "wakes_at": None, "waits_for": "", "fence": fence}
             entry.run = run.model_copy(update=update)
@@ -216,17 +217,17 @@ class MemoryLedger:
             return frozenset(self._known(run_id).marks)
 
     def clock_ms(self) -> float:
-        return time.time() * 1000
+        return self._clock.now().timestamp() * 1000
 
     def mark_resent(self, run_id: str, after_seconds: float) -> int | None:
         with self._lock:
             run = self._known(run_id).run
             heard = max(run.updated_at, run.wakes_at or run.updated_at)
-            if run.state.final or (datetime.now(UTC) - heard).total_seconds() < after_seconds:
+            if run.state.final or (self._clock.now() - heard).total_seconds() < after_seconds:
                 return None
             if run.state is not RunState.RUNNING:
                 return None
-            update = {"resent": run.resent + 1, "updated_at": datetime.now(UTC)}
+            update = {"resent": run.resent + 1, "updated_at": self._clock.now()}
             self._entries[run_id].run = run.model_copy(update=update)
             return run.resent + 1
 
@@ -235,7 +236,7 @@ class MemoryLedger:
         with self._lock:
             entry = self._known(run_id)
             yield entry
-            entry.run = entry.run.model_copy(update={"updated_at": datetime.now(UTC)})
+            entry.run = entry.run.model_copy(update={"updated_at": self._clock.now()})
 
     def _known(self, run_id: str) -> _Entry:
         entry = self._entries.get(run_id)
@@ -248,6 +249,6 @@ class MemoryLedger:
         return entry.rows if entry else {}
 
 
-def _committing(entry: _Entry) -> bool:
+def _committing(entry: _Entry, now: float) -> bool:
     rows = [row for (stage, _), row in entry.rows.items() if stage in COMMITS]
-    return any(row.result is not None or (row.token and row.expires > time.time()) for row in rows)
+    return any(row.result is not None or (row.token and row.expires > now) for row in rows)

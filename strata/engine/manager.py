@@ -32,6 +32,7 @@ from strata.engine.restore_store import RestoreStores, RestoreWish
 from strata.engine.restorer import Applied, Restored
 from strata.engine.runner import Attempt, StageRunner
 from strata.engine.spool import Spool
+from strata.engine.timekeeping import moment
 from strata.engine.unfinished import UnfinishedRestores
 from strata.errors import LeaseHeld, RunFailed, StrataError
 from strata.model.backup_type import RULES, BackupType, Manner
@@ -461,7 +462,7 @@ class BackupManager:
         reason: str = "",
         code: str = "",
     ) -> None:
-        now = self.clock.now()
+        now = moment(self.ledger)  # its silence is told by that clock
         self.ledger.create(
             Run(
                 run_id=run_id,

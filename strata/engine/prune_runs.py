@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from strata.catalog.ledger import Ledger
 from strata.engine.admission import who
 from strata.engine.manager import BackupManager
 from strata.engine.pruner import Marked, Pruned, Pruner
 from strata.engine.sweep import Swept
+from strata.engine.timekeeping import in_words, off_by
 from strata.errors import LeaseHeld, RunFailed, SettingError, StrataError
 from strata.model.identity import KEYRING, LEDGER, NOTHING_SEEN, RETENTION, Identities
 from strata.model.plan import PruneOrder
@@ -19,7 +19,6 @@ from strata.model.run import RunKind, RunState, Stage
 from strata.model.tier import StorageTier
 from strata.planning.clocks import TOLERANCE
 from strata.planning.identity import refuse_unseen
-from strata.planning.tables import spoken
 
 _KNOWN_RUNS = 10_000
 
@@ -70,11 +69,10 @@ class PruneRuns:
     def _compare_clocks(self) -> None:
         if self.timekeeper is None:
             return
-        apart = self.pruner.clock.now().timestamp() - self.timekeeper.clock_ms() / 1000
-        if abs(apart) > TOLERANCE.total_seconds():
+        off = off_by(self.pruner.clock, self.timekeeper)
+        if abs(off) > TOLERANCE:
             raise SettingError(
-                f"nothing is pruned: this machine's clock is {spoken(timedelta(seconds=abs(apart)))} "
-                f"{'ahead of' if apart > 0 else 'behind'} the ledger's",
+                f"nothing is pruned: this machine's clock is {in_words(off)}",
                 hint="Set the clocks right; by a wrong one backups seem older than they are.",
             )
 

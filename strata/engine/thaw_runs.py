@@ -14,6 +14,7 @@ from typing import Final
 from strata.engine.admission import who
 from strata.engine.manager import BackupManager
 from strata.engine.runner import Attempt, Waits
+from strata.engine.timekeeping import moment
 from strata.errors import LeaseHeld, RunFailed, StoreUnavailable
 from strata.model.plan import RestorePlan
 from strata.model.run import Run, RunKind, RunState, Stage
@@ -42,7 +43,7 @@ class ThawRuns:
 
     def __init__(self, manager: BackupManager) -> None:
         self._manager = manager
-        self._ledger, self._clock = manager.ledger, manager.clock
+        self._ledger = manager.ledger
 
     def visit(self, run_id: str) -> Visit:
         """Do what the thaw of a run needs now; may be called at any time, by anybody."""
@@ -97,7 +98,7 @@ class ThawRuns:
     def _refuse_overdue(self, run: Run, thaw: ThawPlan) -> None:
         """RunFailed where it takes more than twice as long as published, and a day."""
         last = run.created_at + timedelta(days=1, hours=2 * thaw.most_hours)
-        if self._clock.now() > last:
+        if moment(self._ledger) > last:
             raise RunFailed(
                 f"the thaw in {thaw.store_url} should have ended by {thaw.ready_by(run.created_at):%Y-%m-%d %H:%M} UTC",
                 hint="Start the restore again: what was thawed meanwhile is not asked for twice.",

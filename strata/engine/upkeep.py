@@ -17,6 +17,7 @@ from strata.clock import Clock
 from strata.engine.manager import BackupManager
 from strata.engine.restore_plans import let_lapse
 from strata.engine.spool import Spool
+from strata.engine.timekeeping import moment
 from strata.errors import StorageError
 from strata.model.plan import CopyPlan
 from strata.model.run import Run, RunKind
@@ -109,7 +110,7 @@ class Upkeep:
 
     def _forgotten(self, run_id: str) -> bool:
         newest = self.spool.newest(run_id)
-        return newest is not None and self.clock.now() - newest > _FORGOTTEN
+        return newest is not None and moment(self.manager.ledger) - newest > _FORGOTTEN
 
 
 def _copy_plan(run: Run) -> CopyPlan:

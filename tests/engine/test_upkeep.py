@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from strata.catalog.lease import FileLease
+from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.notes import NoteKind
 from strata.engine import upkeep as module
 from strata.engine.local import copy_here
-from strata.engine.upkeep import MAX_RESENT, Upkeep
+from strata.engine.upkeep import MAX_RESENT, STALLED_SECONDS, Upkeep
 from strata.model.backup_type import BackupType
 from strata.model.run import RunState
 from strata.model.tier import StorageTier, Tier
@@ -25,14 +26,14 @@ from tests.engine.workbench import RUN, Workbench, tiers_of
 
 @pytest.fixture
 def clock() -> SettableClock:
-    """A clock that can be moved: an hour ago, so that what begins by it is long silent."""
-    return SettableClock(datetime.now(UTC) - timedelta(hours=1))
+    """A clock that can be moved."""
+    return SettableClock(datetime.now(UTC))
 
 
 @pytest.fixture
 def bench(folder: Path, clock: SettableClock) -> Workbench:
-    """A workbench that lives by that clock."""
-    return Workbench(folder, tiers_of(3, tiers=[Tier.HOT]), clock=clock)
+    """A workbench that lives by that clock, as its ledger does."""
+    return Workbench(folder, tiers_of(3, tiers=[Tier.HOT]), clock=clock, ledger=MemoryLedger(clock))
 
 
 @pytest.fixture
@@ -42,16 +43,33 @@ def upkeep(bench: Workbench, clock: SettableClock) -> Upkeep:
     return Upkeep(bench.manager, bench.spool, clock, bench.catalogue, strategy, RetentionService(), [bench.files])
 
 
-def test_a_run_that_stopped_moving_is_sent_again(bench: Workbench, upkeep: Upkeep) -> None:
+def test_a_run_that_stopped_moving_is_sent_again(bench: Workbench, upkeep: Upkeep, clock: SettableClock) -> None:
     """A run without a sign of life is named once; then it counts as heard of."""
     bench.manager.start(BackupType.FULL, RUN)
+    clock.advance(timedelta(hours=1))
     assert [run.run_id for run in upkeep.stalled()] == [RUN]
     assert upkeep.stalled() == []
 
 
-def test_a_run_that_moves_is_left_alone(bench: Workbench, upkeep: Upkeep) -> None:
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_run_whose_worker_has_another_time_is_sent_again_all_the_same(
+    folder: Path, clock: SettableClock, minutes: int
+) -> None:
+    """Its silence counts by the ledger's clock from its first moment on: not a minute longer, nor at once."""
+    other = SettableClock(clock.now() + timedelta(minutes=minutes))
+    bench = Workbench(folder, tiers_of(3, tiers=[Tier.HOT]), clock=other, ledger=MemoryLedger(clock))
+    strategy = TierStrategy([StorageTier.LOCAL])
+    upkeep = Upkeep(bench.manager, bench.spool, other, bench.catalogue, strategy, RetentionService())
+    bench.manager.start(BackupType.FULL, RUN)
+    assert upkeep.stalled() == []
+    clock.advance(timedelta(seconds=STALLED_SECONDS + 1))
+    assert [run.run_id for run in upkeep.stalled()] == [RUN]
+
+
+def test_a_run_that_moves_is_left_alone(bench: Workbench, upkeep: Upkeep, clock: SettableClock) -> None:
     """A stage done lately keeps the sweeper away."""
     bench.manager.start(BackupType.FULL, RUN)
+    clock.advance(timedelta(hours=1))
     bench.manager.collect(RUN, Tier.HOT)
     assert upkeep.stalled() == []
 
