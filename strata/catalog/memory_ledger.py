@@ -203,7 +203,7 @@ class MemoryLedger:
 
     def lose(self, run_id: str, number: int) -> None:
         with self._changing(run_id) as entry:
-            if entry.round == number:
+            if entry.round == number and not entry.run.state.final:
                 entry.round += 1
                 for row in entry.rows.values():
                     row.result = row.result if row.round is None else None
@@ -235,8 +235,10 @@ class MemoryLedger:
     def _changing(self, run_id: str) -> Iterator[_Entry]:
         with self._lock:
             entry = self._known(run_id)
+            ended = entry.run.state.final
             yield entry
-            entry.run = entry.run.model_copy(update={"updated_at": self._clock.now()})
+            if not ended:
+                entry.run = entry.run.model_copy(update={"updated_at": self._clock.now()})
 
     def _known(self, run_id: str) -> _Entry:
         entry = self._entries.get(run_id)

@@ -24,7 +24,8 @@ _WAITING: Final = "strata:runs:waiting"
 _RESTORES: Final = "strata:runs:restores"
 _KEEP: Final = KEEP_DAYS * 86400
 
-# A run is three hashes: its own fields, its stage rows (cjson), its progress. Every script touches `updated`.
+# A run is three hashes: its own fields, its stage rows (cjson), its progress. Every script touches `updated` of a run
+# that has not ended; of one that has, it is the moment of its end.
 _PRELUDE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -41,7 +42,7 @@ end
 local function write(field, row)
   redis.call('HSET', rows, field, cjson.encode(row))
   redis.call('EXPIRE', rows, ARGV[#ARGV])
-  redis.call('HSET', run, 'updated', now)
+  if state == 'RUNNING' or state == 'PLANNED' then redis.call('HSET', run, 'updated', now) end
 end
 """
 
@@ -96,7 +97,7 @@ return {row.seat == row.token and 'free' or 'taken', tostring(round)}
 """
 
 _LOSE: Final = """
-if round ~= tonumber(ARGV[1]) then return {'begun'} end
+if state ~= 'RUNNING' or round ~= tonumber(ARGV[1]) then return {'begun'} end
 redis.call('HSET', run, 'round', round + 1, 'updated', now)
 return {'ok'}
 """

@@ -71,6 +71,7 @@ class Run(Document):
     """The code of the error behind the reason, where it was a deliberate one (strata.errors)."""
     created_at: datetime
     updated_at: datetime
+    """When it last moved; of a run that has ended, when it ended."""
     plan: str = ""
     fence: int | None = None
     resent: int = 0

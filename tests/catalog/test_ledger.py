@@ -304,6 +304,23 @@ def test_a_run_that_ended_takes_no_claims(ledger: Ledger, run: Run) -> None:
     assert ledger.take(RUN, Stage.COLLECT, "hot", "ann") == Done("result")
 
 
+def test_what_stages_still_do_does_not_move_the_end_of_a_run(ledger: Ledger, run: Run) -> None:
+    """A run took from its beginning to its end, however long a stage that was under way goes on."""
+    done, given_up = claimed(ledger, unit="hot"), claimed(ledger, unit="warm")
+    ledger.end(RUN, RunState.FAILED, "because")
+    ended = ledger.run(RUN)
+    assert ended
+    while ledger.clock_ms() <= ended.updated_at.timestamp() * 1000 + 1:
+        pass
+    ledger.report(done, Progress(records=1))
+    ledger.finish(done, "{}", 1.0)
+    ledger.release(given_up)
+    ledger.renew(given_up)
+    ledger.lose(RUN, 1)
+    ledger.mark(RUN, "a mark")
+    assert ledger.run(RUN) == ended
+
+
 def test_a_run_that_ended_without_a_reason_says_that_it_ended(ledger: Ledger, run: Run) -> None:
     """Where there is no reason the error names the run."""
     ledger.end(RUN, RunState.DONE)
