@@ -48,7 +48,19 @@ def forget_wiring() -> None:
     wiring.cache_clear()
 
 
-class StageTask(DueTask):
+class TellingTask(DueTask):
+    """A task whose failures are sentences: a line in the log, and no traceback, which would say no more."""
+
+    abstract = True
+    throws = (StageFailed,)  # Celery logs any other as unexpected, with its traceback
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:  # noqa: ARG002
+        """Log the sentence where it stands out."""
+        if isinstance(exc, StageFailed):
+            logger.error("%s did not succeed: %s", self.name, exc)
+
+
+class StageTask(TellingTask):
     """A task that is one stage of one run; its first argument is the run's id."""
 
     abstract = True

@@ -28,8 +28,7 @@ from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import checked_run_id, new_run_id
 from strata.planning.ticks import is_timed, stale
 from strata.sources.port import RestoreMode
-from tasks.due import DueTask
-from tasks.stage import LONGEST, StageFailed, logger, unforeseen, wiring
+from tasks.stage import LONGEST, StageFailed, TellingTask, logger, unforeseen, wiring
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -98,7 +97,7 @@ Confirmed = Annotated[Identities, BeforeValidator(_identities)]
 Patience = Annotated[int, Field(ge=0, le=_LONGEST_PATIENCE)]
 
 
-class StartTask(DueTask):
+class StartTask(TellingTask):
     """A task that is not a stage. One that starts runs says of which `kind`, and which argument is their id.
 
     The body gets its arguments checked, and the id filled in where none was given.

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 
 from strata.model.tier import StorageTier
 from strata.storage.port import ObjectStore
 from tasks.stage import StageFailed, StageTask, forget_wiring, wiring
+from tasks.starting import StartTask
 
 
 @pytest.fixture
@@ -87,3 +88,20 @@ def test_a_stage_takes_its_arguments_by_name() -> None:
 
     stage = Celery("test", set_as_current=False).task(work, base=StageTask, name="stage")
     assert stage(run_id="run1") == "run1"
+
+
+@pytest.mark.parametrize(("base", "sentence"), [(StageTask, "run_id of task is wrong"), (StartTask, "task got an")])
+def test_a_failure_that_is_a_sentence_is_logged_without_a_traceback(
+    base: type[Task], sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Celery calls it expected, and one line of ours says it as an error."""
+
+    def work(run_id: str) -> str:
+        return run_id
+
+    task = Celery("test", set_as_current=False).task(work, base=base, name="task")
+    with caplog.at_level(logging.INFO):
+        assert isinstance(task.apply((1, *(["more"] if base is StartTask else []))).result, StageFailed)
+    errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [line.partition(sentence)[1] for line in errors] == [sentence]
+    assert not [record for record in caplog.records if record.exc_info or "unexpected" in record.getMessage()]
