@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from strata.catalog.restore_notes import told_by
 from strata.cli.choosing import Moment, StoreChoice, tell_silent
 from strata.cli.columns import in_columns, unique_lengths
 from strata.cli.doubts import doubt_documents
@@ -23,11 +24,13 @@ from strata.model.coverage import Doubt
 from strata.model.run import RunState
 from strata.model.tier import StorageTier, Tier
 from strata.planning.soundness import named
+from strata.planning.unfinished import advice, sentences, unfinished
 
 if TYPE_CHECKING:
     from strata.catalog.unreadable import Unreadable
     from strata.catalog.view import View
     from strata.planning.goodness import Judgement
+    from strata.planning.unfinished import Told
 
 UNSOUND: Final = 17
 """The exit code where what is shown is not all, or a prune is frozen."""
@@ -135,7 +138,13 @@ def _as_document(view: View, shown: list[CatalogueEntry]) -> dict[str, Any]:
         "unreadable": [_unreadable(one) for one in view.unreadable],
         "ignored": [_unreadable(one) for one in view.ignored],
         "disappeared": [{"store": one.store, "backup_id": one.backup_id} for one in view.gone],
+        "half_restored": sentences(_half_restored(view)),
     }
+
+
+def _half_restored(view: View) -> list[Told]:
+    """The restores that the stores tell of and that were not finished."""
+    return unfinished(told_by(note for shelf in view.shelves for note in shelf.notes))
 
 
 def _unreadable(one: Unreadable) -> dict[str, Any]:
@@ -163,6 +172,8 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
             output.note(f"{entry.backup_id} may be incomplete: {doubt.sentence}.")
         output.note(f"If that is right: strata accept {entry.backup_id}")
     _show_missing(output, view)
+    if half := _half_restored(view):
+        output.note(f"half restored: {'; '.join(sentences(half))}. {advice(half)}")
     for bad in view.ignored:
         output.note(f"ignored: {_where(bad)}")
 

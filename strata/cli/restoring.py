@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strata.cli.backup import check_followable, sender
 from strata.cli.looking import look_around
 from strata.cli.output import Output
-from strata.errors import BrokerUnavailable, Refused
+from strata.errors import BrokerUnavailable, Refused, RunFailed
 from strata.model.plan import RestorePlan
 from strata.model.run import RunState, Stage
 
 if TYPE_CHECKING:
     from strata.engine.restore_store import RestoreWish
     from strata.engine.restorer import Restored
+    from strata.model.run import Run
     from strata.wiring import Wiring
 
 
@@ -60,6 +62,7 @@ class ThroughWorkers:
     def __init__(self, output: Output, wiring: Wiring, timeout: float | None, *, wait: bool) -> None:
         self._output, self._wiring, self._wait, self._timeout = output, wiring, wait, timeout
         self._app = sender(wiring.settings)
+        self._planned: Run | None = None
 
     def plan(self, wish: RestoreWish) -> RestorePlan:
         """The workers' plan: its targets are those that they will write to, and none other than this process sees."""
@@ -67,7 +70,7 @@ class ThroughWorkers:
         from tasks.enqueue import enqueue_restore_plan
 
         enqueue_restore_plan(**self._request(wish))
-        run = planned(self._output, self._wiring.ledger, wish.run_id, self._timeout)
+        run = self._planned = planned(self._output, self._wiring.ledger, wish.run_id, self._timeout)
         return RestorePlan.model_validate_json(run.plan)
 
     def send(self, wish: RestoreWish) -> None:
@@ -79,9 +82,10 @@ class ThroughWorkers:
         tell_sent(self._output, wish.run_id)
 
     def withdraw(self, run_id: str) -> None:
-        """End the plan; where the ledger does not answer, it lapses by itself."""
+        """End the plan; where the ledger does not answer, it lapses by itself, and one that it lost is ended."""
         try:
-            self._wiring.ledger.end(run_id, RunState.REFUSED, "its plan was not confirmed", Refused.code)
+            with suppress(RunFailed):
+                self._wiring.ledger.end(run_id, RunState.REFUSED, "its plan was not confirmed", Refused.code)
         except BrokerUnavailable:
             self._output.note("The plan could not be withdrawn; nothing is done without its confirmation.")
 
@@ -95,8 +99,8 @@ class ThroughWorkers:
         if not self._wait:
             tell_sent(self._output, wish.run_id)
             return None
-        title = f"Restore {wish.run_id}"
-        result = outcome(self._output, self._wiring.ledger, wish.run_id, title, self._timeout, Stage.FINISH)
+        title, ledger = f"Restore {wish.run_id}", self._wiring.ledger
+        result = outcome(self._output, ledger, wish.run_id, title, self._timeout, Stage.FINISH, self._planned)
         return Restored.model_validate_json(result)
 
     def _request(self, wish: RestoreWish) -> dict[str, Any]:

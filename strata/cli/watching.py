@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 import click
 
 from strata.catalog.ledger import Ledger
+from strata.cli.lost import run_lost
 from strata.cli.output import Output, seconds
 from strata.cli.progress import Line, LineState, Sight, Watch
 from strata.cli.thawing import waits
@@ -123,13 +124,15 @@ class PlainScreen:
                 self._output.note(f"{line.name}: {line.detail or 'done'}{took}")
 
 
-def follow(output: Output, ledger: Ledger, run_id: str, title: str, timeout: float | None) -> Run:
-    """Wait until the workers have ended a run, and return it DONE.
+def follow(
+    output: Output, ledger: Ledger, run_id: str, title: str, timeout: float | None, known: Run | None = None
+) -> Run:
+    """Wait until the workers have ended a run, and return it DONE; `known` is the run where it was seen before.
 
-    RunFailed or the refusal's own error where it ended otherwise; BrokerUnavailable or StillRunning after `timeout`.
-    Ctrl-C ends the waiting, not the run.
+    RunFailed or the refusal's own error where it ended otherwise; BrokerUnavailable or StillRunning after `timeout`;
+    RunLost where the ledger knows it no more. Ctrl-C ends the waiting, not the run.
     """
-    return done(_followed(output, ledger, run_id, title, timeout, lambda run: run.state.final))
+    return done(_followed(output, ledger, run_id, title, timeout, lambda run: run.state.final, known=known))
 
 
 def planned(output: Output, ledger: Ledger, run_id: str, timeout: float | None) -> Run:
@@ -147,12 +150,16 @@ def _followed(
     timeout: float | None,
     there: Callable[[Run], bool],
     goes_on: str = _GOES_ON,
+    known: Run | None = None,
 ) -> Run:
     began, told = time.monotonic(), False
 
     def over(sight: Sight | None) -> bool:
-        nonlocal told
+        nonlocal told, known
         waited = time.monotonic() - began
+        if sight is None and known is not None:
+            raise run_lost(known)
+        known = sight.run if sight else None
         if sight is None and waited > UNTAKEN_SECONDS and not told:
             told = True
             output.note(f"No worker has taken it for {UNTAKEN_SECONDS:.0f} s. Are workers running? {_LOOK_AT_WORKERS}")
@@ -176,9 +183,17 @@ def tell_sent(output: Output, run_id: str) -> None:
     output.document({"run_id": run_id, "state": "SENT"})
 
 
-def outcome(output: Output, ledger: Ledger, run_id: str, title: str, timeout: float | None, last: Stage) -> str:
+def outcome(
+    output: Output,
+    ledger: Ledger,
+    run_id: str,
+    title: str,
+    timeout: float | None,
+    last: Stage,
+    known: Run | None = None,
+) -> str:
     """Follow a run to its end; what its last stage left, as JSON."""
-    follow(output, ledger, run_id, title, timeout)
+    follow(output, ledger, run_id, title, timeout, known)
     result = ledger.result(run_id, last, "")
     if result is None:
         raise RunFailed(f"{run_id} ended, but left no counts")

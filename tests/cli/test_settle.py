@@ -23,7 +23,7 @@ from tests.cli.conftest import Command
 
 @pytest.mark.usefixtures("configured")
 def test_a_half_restored_state_is_told_refused_and_settled(strata: Command, hot_url: str) -> None:
-    """Status names the restore and both ways out, a backup exits with 15, and after `settle` both are as before."""
+    """Status and list name the restore, a backup exits with 15, and after `settle` all is as before."""
     with redis.Redis.from_url(hot_url) as hot:
         hot.set("position:1", "100")
     made = strata("backup", "full", "--local", "--json").document["backup_id"]
@@ -36,6 +36,9 @@ def test_a_half_restored_state_is_told_refused_and_settled(strata: Command, hot_
     line = lines["no tier is half restored"]
     assert not line["holds"]
     assert plan.restore_id in line["finding"]
+    (listed,) = strata("list", "--json").document["half_restored"]
+    assert plan.restore_id in listed
+    assert f"half restored: {listed}" in " ".join(strata("list").err.split())
     refused = strata("backup", "incremental", "--local")
     assert refused.code == 15
     assert f"HOT (Redis): the restore {plan.restore_id} of {made} began to overwrite it" in refused.err
@@ -45,6 +48,7 @@ def test_a_half_restored_state_is_told_refused_and_settled(strata: Command, hot_
     assert "HOT (Redis) is settled" in strata("settle", plan.restore_id).out
     lines = {line["rule"]: line for line in strata("status", "--json").document["lines"]}
     assert lines["no tier is half restored"]["holds"]
+    assert strata("list", "--json").document["half_restored"] == []
     assert strata("backup", "incremental", "--local").code == 0
 
 

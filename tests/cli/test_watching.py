@@ -10,10 +10,13 @@ import pytest
 import redis
 
 from strata.catalog.redis_ledger import RedisLedger
+from strata.cli.lost import RunLost
 from strata.cli.output import Output
 from strata.cli.watching import StillRunning, follow
 from strata.errors import BrokerUnavailable, HalfRestored, LeaseHeld, RunFailed
-from strata.model.run import Run, RunKind, RunState
+from strata.model.plan import RestorePlan
+from strata.model.run import Run, RunKind, RunState, StageRow
+from strata.model.tier import StorageTier, Tier
 from workers.local_stack.servers import RedisServer
 
 
@@ -25,12 +28,28 @@ def ledger(redis_server: RedisServer) -> Iterator[RedisLedger]:
         client.flushdb()
 
 
-def _enter(ledger: RedisLedger, state: RunState, reason: str = "", code: str = "") -> str:
+class EmptiedLedger(RedisLedger):
+    """A ledger whose Redis is emptied once a run was read from it."""
+
+    def rows(self, run_id: str) -> list[StageRow]:
+        self._redis.flushdb()
+        return super().rows(run_id)
+
+
+def _enter(
+    ledger: RedisLedger,
+    state: RunState,
+    reason: str = "",
+    code: str = "",
+    kind: RunKind = RunKind.BACKUP,
+    plan: str = "",
+) -> str:
     now, run_id = datetime.now(UTC), uuid4().hex
     ledger.create(
         Run(
             run_id=run_id,
-            kind=RunKind.BACKUP,
+            kind=kind,
+            plan=plan,
             state=state,
             reason=reason,
             code=code,
@@ -87,3 +106,37 @@ def test_run_that_takes_longer_than_the_timeout_goes_on(ledger: RedisLedger) -> 
     run = ledger.run(run_id)
     assert run
     assert run.state is RunState.RUNNING
+
+
+@pytest.mark.parametrize("kind", RunKind)
+def test_run_that_the_ledger_lost_is_not_waited_for(redis_server: RedisServer, kind: RunKind) -> None:
+    """It was seen, so workers had taken it: the waiting ends, and says what is lost."""
+    with redis.Redis.from_url(f"{redis_server.url.removesuffix('/0')}/2") as client:
+        ledger = EmptiedLedger(client)
+        run_id = _enter(ledger, RunState.RUNNING, kind=kind)
+        with pytest.raises(RunLost, match=f"the ledger has lost {run_id}"):
+            follow(Output(), ledger, run_id, "Run", None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "left"),
+    [("exact", "and WARM .PostgreSQL. may be half overwritten"), ("rehearse", "no tier is changed")],
+)
+def test_restore_that_the_ledger_lost_is_told_with_what_it_may_leave(ledger: RedisLedger, mode: str, left: str) -> None:
+    """Also where it is lost between its plan and its confirmation, before anybody looks again."""
+    now, url = datetime.now(UTC), "file:///store"
+    plan = RestorePlan(
+        restore_id="r",
+        backup_id="b",
+        storage_tier=StorageTier.LOCAL,
+        store_url=url,
+        mode=mode,
+        created_at=now,
+        tiers=(Tier.HOT, Tier.WARM),
+    )
+    run_id = _enter(ledger, RunState.RUNNING, kind=RunKind.RESTORE, plan=plan.model_dump_json())
+    known = ledger.run(run_id)
+    ledger._redis.flushdb()
+    with pytest.raises(RunLost, match=left) as lost:
+        follow(Output(), ledger, run_id, "Restore", None, known)
+    assert lost.value.exit_code == BrokerUnavailable.exit_code
