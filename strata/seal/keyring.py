@@ -9,7 +9,8 @@ A keyring holds one key for each purpose (or several, of which the last is used 
 | spool       | seals staging between the stages                | start, collect, merge, compress, encrypt |
 | fingerprint | fingerprints, chunk ids and proofs              | start, collect, encrypt, verify, restore |
 
-The file is JSON, mode 0600. Losing it loses every backup: keep a copy where the backups are not.
+`strata.seal.keyring_cuts` says which worker group has which. The file is JSON, mode 0600. Losing it loses every backup:
+keep a copy where the backups are not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import json
 import os
 import secrets
 import stat
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -108,25 +111,7 @@ class FileKeyring:
     @classmethod
     def load(cls, path: Path) -> FileKeyring:
         """Read the file; KeyringError where it is missing, open to others or not a keyring."""
-        try:
-            mode = path.stat().st_mode
-            if stat.S_ISREG(mode) and mode & 0o077:  # of anything else, `chmod 600` would be harmful advice
-                raise KeyringError(
-                    f"the keyring {path} is readable by others (mode {mode & 0o777:04o})", hint=f"chmod 600 {path}"
-                )
-            document = json.loads(path.read_text())
-            version = document["strata_keyring"]
-            if version != _FILE_VERSION:
-                raise KeyringError(f"the keyring {path} has version {version!r}; this Strata reads {_FILE_VERSION}")
-            return cls(_parsed(path, document))
-        except FileNotFoundError:
-            raise KeyringError(
-                f"there is no keyring at {path}", hint="Make one with `strata keys init`, or bring your copy back."
-            ) from None
-        except OSError as error:
-            raise KeyringError(f"the keyring {path} cannot be read: {os.strerror(error.errno or 0)}") from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise KeyringError(f"{path} is not a Strata keyring", hint="Bring your copy of it back.") from None
+        return cls([_parse(entry) for entry in read_entries(path)])
 
     @classmethod
     def create(cls, path: Path, now: datetime) -> FileKeyring:
@@ -134,21 +119,7 @@ class FileKeyring:
         keys = [
             Key(f"{purpose[0]}-{secrets.token_hex(6)}", purpose, secrets.token_bytes(KEY_BYTES)) for purpose in Purpose
         ]
-        document = {"strata_keyring": _FILE_VERSION, "keys": [_entry(key, now) for key in keys]}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            if error.errno == errno.EEXIST and path.parent.is_dir():
-                raise KeyringError(
-                    f"there is a keyring at {path} already, and it was left as it is",
-                    hint="Backups made with it need it. To start anew, move it away first.",
-                ) from None
-            raise KeyringError(f"the keyring {path} cannot be written: {os.strerror(error.errno or 0)}") from None
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(document, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
+        make_keyring(path, [_entry(key, now) for key in keys])
         return cls(keys)
 
     @property
@@ -215,8 +186,81 @@ class FileKeyring:
         )
 
 
-def _parsed(path: Path, document: dict[str, Any]) -> list[Key]:
-    """The keys; KeyringError where a member is unknown or an id stands twice: neither was written by Strata."""
+Entry = dict[str, str]
+"""A key as the file has it: id, purpose, created, secret."""
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The keys of a keyring's file, as they stand there; KeyringError as `FileKeyring.load`."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & 0o077:  # of anything else, `chmod 600` would be harmful advice
+            raise KeyringError(
+                f"the keyring {path} is readable by others (mode {mode & 0o777:04o})", hint=f"chmod 600 {path}"
+            )
+        document = json.loads(path.read_text())
+        version = document["strata_keyring"]
+        if version != _FILE_VERSION:
+            raise KeyringError(f"the keyring {path} has version {version!r}; this Strata reads {_FILE_VERSION}")
+        return _checked(path, document)
+    except FileNotFoundError:
+        raise KeyringError(
+            f"there is no keyring at {path}", hint="Make one with `strata keys init`, or bring your copy back."
+        ) from None
+    except OSError as error:
+        raise KeyringError(f"the keyring {path} cannot be read: {os.strerror(error.errno or 0)}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KeyringError(f"{path} is not a Strata keyring", hint="Bring your copy of it back.") from None
+
+
+def make_keyring(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a keyring that its owner alone can read; never touches a file that is there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        if error.errno == errno.EEXIST and path.parent.is_dir():
+            raise KeyringError(
+                f"there is a keyring at {path} already, and it was left as it is",
+                hint="Backups made with it need it. To start anew, move it away first.",
+            ) from None
+        raise _unwritten(path, error) from None
+    _write(path, descriptor, path, entries)
+
+
+def replace_keyring(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a keyring that its owner alone can read in the place of what is there: whole, or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, beside = tempfile.mkstemp(prefix=".keyring-", dir=path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    _write(path, descriptor, beside, entries)
+    try:
+        os.replace(beside, path)
+    except OSError as error:
+        os.unlink(beside)
+        raise _unwritten(path, error) from None
+
+
+def _write(path: Path, descriptor: int, opened: str | Path, entries: Sequence[Entry]) -> None:
+    """Fill the file that was opened; it is gone again where that fails."""
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"strata_keyring": _FILE_VERSION, "keys": entries}, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        os.unlink(opened)
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> KeyringError:
+    return KeyringError(f"the keyring {path} cannot be written: {os.strerror(error.errno or 0)}")
+
+
+def _checked(path: Path, document: dict[str, Any]) -> list[Entry]:
+    """The keys as they stand there; KeyringError for an unknown member and for an id that stands twice."""
     known = {"strata_keyring", "keys"}, {"id", "purpose", "created", "secret"}
     unknown = [*(document.keys() - known[0]), *(name for entry in document["keys"] for name in entry.keys() - known[1])]
     keys = [_parse(entry) for entry in document["keys"]]
@@ -225,7 +269,7 @@ def _parsed(path: Path, document: dict[str, Any]) -> list[Key]:
     wrong += [f"the key {name!r} twice" for name in sorted({one for one in ids if ids.count(one) > 1})]
     if wrong:
         raise KeyringError(f"the keyring {path} has {wrong[0]}", hint="Bring your copy of it back.")
-    return keys
+    return list(document["keys"])
 
 
 def _parse(entry: dict[str, Any]) -> Key:
@@ -235,7 +279,7 @@ def _parse(entry: dict[str, Any]) -> Key:
     return Key(str(entry["id"]), Purpose(entry["purpose"]), secret)
 
 
-def _entry(key: Key, now: datetime) -> dict[str, str]:
+def _entry(key: Key, now: datetime) -> Entry:
     return {
         "id": key.key_id,
         "purpose": key.purpose.value,
