@@ -72,6 +72,10 @@ class LayerCatalog:
             self._known[ref.digest] = self._read(ref)
         return self._known[ref.digest]
 
+    def document(self, ref: LayerRef) -> bytes:
+        """The bytes of its document, as they were proved."""
+        return _encoded(self.load(ref))
+
     def reload(self, ref: LayerRef) -> Layer:
         """The same, read from the store whatever is remembered of it: so it is there, and as it was written."""
         self._known[ref.digest] = layer = self._read(ref)

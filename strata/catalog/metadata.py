@@ -77,6 +77,12 @@ class BackupMetadataManager:
         """The manifest of that name; ObjectNotFound, IntegrityError or KeyringError name it."""
         return self._parse(name, document(self._store, name))
 
+    def proved(self, backup_id: str) -> tuple[BackupMetadata, bytes]:
+        """The manifest of a full id, and the bytes that were read and checked."""
+        name = manifest_name(backup_id)
+        data = document(self._store, name)
+        return self._parse(name, data), data
+
     def history(self) -> tuple[list[BackupMetadata], list[Unreadable]]:
         """Every backup of the store, newest first, and the manifests that cannot be read."""
         good: list[BackupMetadata] = []

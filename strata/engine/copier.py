@@ -129,19 +129,20 @@ class Copier:
     def finish(self, plan: CopyPlan, copied: Sequence[Copied]) -> CopyMade:
         """See that all is there, then write the documents and, last, the manifest."""
         here, there = self._ends(plan)
-        manifest = here.metadata.load(plan.backup_id)
+        manifest, signed = here.metadata.proved(plan.backup_id)
         layers, now = _layers(here, manifest), self.clock.now()
         _see_all(layers, there)
         mended = sorted(there.damage.layers & {layer.layer_id for layer in layers})
         for ref in _refs(manifest):
-            _same(layer_document_name(ref.layer_id), here.store, there.store, mend=ref.layer_id in mended)
+            name, data = layer_document_name(ref.layer_id), here.layers.document(ref)
+            _same(name, data, here.store, there.store, mend=ref.layer_id in mended)
         read = _read_back(plan, layers, copied)
         for layer_id in set(mended) & set(read.layers):
             there.book.add(NoteKind.VERIFIED, layer_id, now, read.model_copy(update={"layers": (layer_id,)}).body)
         if there.locker:
             there.locker.lock_layers(manifest.backup_type, manifest.created_at, layers)
         self._carry_decisions(plan.backup_id, there)
-        written = _same(manifest_name(plan.backup_id), here.store, there.store)
+        written = _same(manifest_name(plan.backup_id), signed, here.store, there.store)
         if lacking := survey_presence(there.store, _objects(layers)):
             if written:  # a prune that began before our intent was there removed it meanwhile: no copy, then
                 there.store.delete(manifest_name(plan.backup_id))
@@ -247,9 +248,9 @@ def _lacks(name: str, target: Depot) -> StoreUnavailable:
     )
 
 
-def _same(name: str, source: ObjectStore, target: ObjectStore, *, mend: bool = False) -> bool:
-    """Put a small document into the target as it stands in the source; whether there was none yet."""
-    data, written = source.get(name), True
+def _same(name: str, data: bytes, source: ObjectStore, target: ObjectStore, *, mend: bool = False) -> bool:
+    """Put a small document into the target as it was read from the source and proved; whether there was none yet."""
+    written = True
     try:
         target.put(name, [data])
     except ObjectExists:

@@ -22,6 +22,7 @@ from strata.planning.tier_strategy import Placement
 from strata.sources.port import RestoreMode
 from strata.storage.filesystem import FilesystemStore
 from strata.storage.port import ObjectStore
+from strata.storage.wrapped import WrappedStore
 from strata.testing import FlakyStore, Lie, LyingStore, MemoryRecord, MemorySource, Moment, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
 
@@ -280,6 +281,34 @@ def is_damaged(bench: Workbench, backup_id: str) -> bool:
     copy = entry.copy_in(NETWORK)
     assert copy
     return copy.damaged
+
+
+class Rotting(WrappedStore):
+    """Gives the documents of layers and the manifests once as they are; from the second time on a bit of them differs."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.given: set[str] | None = None
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = super().get(name, offset, length)
+        if self.given is None or not name.endswith("/layer.json"):
+            return data
+        if name not in self.given:
+            self.given.add(name)
+            return data
+        return data[:9] + bytes([data[9] ^ 1]) + data[10:]
+
+
+def test_a_copy_writes_the_document_that_was_proved(folder: Path) -> None:
+    """What the source gives when it is asked a second time was proved by nobody, and goes nowhere."""
+    bench = Workbench(folder, tiers_of(40, tiers=[Tier.HOT]), wrap_store=Rotting)
+    made = bench.backup("full")
+    again = Workbench(folder, bench.sources, wrap_store=Rotting)
+    assert isinstance(again.store, Rotting)
+    again.store.given = set()
+    copy_here(again.manager, made.backup_id, "copy", NETWORK)
+    assert contents(again.network_files) == contents(bench.files)
 
 
 def test_damage_at_the_source_is_noted(bench: Workbench) -> None:
