@@ -45,6 +45,11 @@ BEAT_SCHEDULE: Final[dict[str, dict[str, Any]]] = {
         "schedule": _HOUR,
         "options": good_for(_HOUR // 2),
     },
+    "prove-oldest": {
+        "task": "tasks.verify.prove_oldest",
+        "schedule": 6 * _HOUR,
+        "options": good_for(3 * _HOUR),
+    },
     "prune": {
         "task": "tasks.upkeep.prune",
         "schedule": 24 * _HOUR,

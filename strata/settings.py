@@ -146,8 +146,22 @@ class Settings(StoreSettings, ThawSettings, TlsSettings):
         description="The interval in which a good backup of a type is promised: `full=24h; incremental=15m`, or `off`. "
         "Types not named keep their own.",
     )
-    copy_rule: str = Field(
-        "3-2-1-1-0", description="Copies (the live state is one), kinds of media, offsite, immutable, errors."
+    copy_rule: str | None = Field(
+        None,
+        description="Copies (the live state is one), kinds of media, offsite, immutable, errors: `3-2-1-1-0`. Not set: "
+        "that, as far as the configured stores can keep it.",
+    )
+    verify_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Within how many days everything is read back from the stores and proved; beat sees to it, and "
+        "`strata status` demands it of the last good backup of each type.",
+    )
+    verify_budget: str = Field(
+        "20m",
+        description="For how long (`20m`), or how much (`50GiB`), is read each time that beat lets the stores be "
+        "proved, every six hours; `off` reads nothing.",
     )
     prune_grace_hours: int = Field(
         24,
@@ -248,8 +262,15 @@ class Settings(StoreSettings, ThawSettings, TlsSettings):
 
     @field_validator("copy_rule")
     @classmethod
-    def _rule(cls, value: str) -> str:
-        tables.copy_rule(value)
+    def _rule(cls, value: str | None) -> str | None:
+        if value is not None:
+            tables.copy_rule(value)
+        return value
+
+    @field_validator("verify_budget")
+    @classmethod
+    def _budget(cls, value: str) -> str:
+        tables.budget(value)
         return value
 
     @field_validator("keyring_file", "stack_folder", "cache_folder")

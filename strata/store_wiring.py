@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -89,8 +90,10 @@ class StoreWiring:
     def promises(self) -> Promises:
         """What is promised about backups."""
         locking = frozenset(self.locking)
-        rule, tiers = copy_rule(self.settings.copy_rule), frozenset(self.tiers)
-        return Promises(self.settings.promised, rule, locking=locking, tiers=tiers)
+        settings, tiers = self.settings, frozenset(self.tiers)
+        rule = copy_rule(settings.copy_rule) if settings.copy_rule is not None else None
+        within = timedelta(days=settings.verify_days)
+        return Promises(settings.promised, rule, within, locking=locking, tiers=tiers)
 
     @cached_property
     def tiers(self) -> dict[Tier, SourceKind]:

@@ -38,6 +38,7 @@ from strata.engine.pruner import Pruner, Rules
 from strata.engine.restore_store import RestoreStores
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
+from strata.engine.store_prover import StoreProver
 from strata.engine.thaw_runs import ThawRuns
 from strata.engine.thawer import Thawer, ThawPolicy
 from strata.engine.upkeep import Tidied, Upkeep
@@ -258,6 +259,12 @@ class Wiring(StoreWiring):
         shared = self.shared_ledger
         pruner = self._pruner(self.local_manager.owner)
         return PruneRuns(self.local_manager, pruner, [shared] if shared else [], shared)
+
+    @cached_property
+    def prover(self) -> StoreProver:
+        """Reads back what lies in the stores; what is kept of them here is not asked."""
+        catalogue = Catalogue(self.stores, self.keyring, None, (self.catalogue_cache, self.witness))
+        return StoreProver(self.depots, catalogue, self.clock, self.promises)
 
     def _pruner(self, owner: Owner) -> Pruner:
         """It reads the catalogue from the stores; what is kept of it here only tells what disappeared."""

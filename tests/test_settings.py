@@ -131,6 +131,8 @@ WRONG = {
     "KEEP": ["full=3", "full=daily:x", "full=minutely:3", "full=daily:3,daily:4", "full=,"],
     "ARCHIVE_AFTER_DAYS": ["full=soon", "30"],
     "PROMISED": ["full=24", "full=0h", "full=1 fortnight", "24h"],
+    "VERIFY_DAYS": ["0", "3651", "a month"],
+    "VERIFY_BUDGET": ["20", "0m", "50GB"],
     "COPY_RULE": ["3-2-1", "3-2-1-1-x", "three"],
     "PRUNE_GRACE_HOURS": ["-1", "a day", "9000"],
     "KEYRING_FILE": ["~nobody-of-that-name/keyring.json"],

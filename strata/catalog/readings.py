@@ -87,6 +87,7 @@ class Readings:
             if note.kind is NoteKind.DAMAGED:
                 _later(self._noted, note.subject, note.at)
             elif reading := reading_of(note):
+                _later(self._whole, note.subject, reading.began)  # of a backup: its manifest was read
                 for layer_id in reading.layers:
                     _later(self._whole, layer_id, reading.began)
                 for layer_id in reading.chunks_of:
@@ -103,16 +104,21 @@ class Readings:
         lent = [self._of_chunks(layer_id) for layer_id in row.lent]
         return None if None in lent else min(filter(None, (oldest, *lent)))
 
+    def looked_at(self, layer_id: str, *, whole: bool) -> datetime | None:
+        """When a layer (or what it lends) was last read, or last found to be damaged; None where neither ever was."""
+        read = self._whole.get(layer_id) if whole else self._of_chunks(layer_id)
+        return max(filter(None, (read, self._noted.get(layer_id))), default=None)
+
     def damaged(self, row: Row) -> bool:
-        """Whether damage is noted of a layer that a backup needs, and no later reading of it took it back."""
+        """Whether damage is noted of its manifest or of a layer that it needs, and no later reading took it back."""
         if not self._noted:
             return False
-        return any(self._stands(one, self._whole.get(one)) for one in row.stacked) or any(
+        return any(self._stands(one, self._whole.get(one)) for one in (row.backup_id, *row.stacked)) or any(
             self._stands(one, self._of_chunks(one)) for one in row.lent
         )
 
     def damaged_layers(self) -> set[str]:
-        """The layers of which that stands."""
+        """The layers of which that stands, and the backups of whose manifest it does."""
         return {one for one in self._noted if self._stands(one, self._whole.get(one))}
 
     def _of_chunks(self, layer_id: str) -> datetime | None:

@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
+from strata.catalog.last_read import readings_of
 from strata.catalog.notes import Note, NoteKind
-from strata.catalog.readings import Readings
 from strata.catalog.row import Row
 from strata.catalog.shelf import Gone, Shelf
 from strata.catalog.unreadable import Unreadable
@@ -176,11 +176,8 @@ class _Copies:
 
     def __init__(self, shelf: Shelf) -> None:
         self._tier, self._url = shelf.tier, shelf.store.url
-        made_here = (row for row in shelf.rows if row.store_id == shelf.store_id)
-        self._readings = Readings()
+        self._readings = readings_of(shelf)
         self._locks: dict[str, datetime] = {}
-        self._readings.noted(shelf.notes)
-        self._readings.made(made_here, shelf.layers)
         for note in shelf.notes:
             if note.kind is NoteKind.LOCKED and (until := _moment(note.body.get("until"))):
                 self._locks[note.subject] = max(until, self._locks.get(note.subject, until))

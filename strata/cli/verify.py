@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from strata.wiring import Wiring
 
 
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
+_WHOLE: Final = 100
+
+
 class BackupDamaged(IntegrityError):
     """Objects of a backup are damaged or missing; `damages` has all of them."""
 
@@ -35,17 +41,60 @@ class BackupDamaged(IntegrityError):
         )
 
 
+class Percent(click.ParamType):  # type: ignore[type-arg] # generic from click 8.3 on
+    """A share in percent, above 0 and up to 100: `5%`, `2.5%`."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        """The number before the sign, exactly; or a usage error."""
+        if isinstance(value, Fraction):
+            return value
+        match = _PERCENT.fullmatch(value)
+        percent = Fraction(match[1]) if match else Fraction(0)
+        if not 0 < percent <= _WHOLE:
+            self.fail(f"{value!r} is not a share from above 0% to 100%, such as 5% or 2.5%.", param, ctx)
+        return percent
+
+
 @click.command("verify")
-@click.argument("backup", metavar="ID")
+@click.argument("backup", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Everything that lies in the stores, not one backup.")
+@click.option("--share", type=Percent(), metavar="N%", help="So much of it: what was not read for the longest time.")
 @type_option
 @store_option
 @common_options
-def verify_command(output: Output, backup: str, kind: str | None, store: StorageTier | None) -> None:
+def verify_command(
+    output: Output,
+    backup: str | None,
+    kind: str | None,
+    store: StorageTier | None,
+    share: Fraction | None,
+    *,
+    everything: bool,
+) -> None:
     """Read a backup back from a store and prove it whole; every damaged object is named.
 
     ID is a full id, a unique beginning of one, or `latest`. What is found is noted beside the backup. Of several copies
     the first is read, LOCAL, NETWORK, CLOUD, ARCHIVE; --store chooses another.
+
+    In place of an ID, --all reads every layer of every store but ARCHIVE, and --share that part of the bytes which was
+    not read for the longest time; --store chooses one store. Interrupted, what was read until then is noted and counts.
+    Without this command beat does the same bit by bit: STRATA_VERIFY_DAYS, STRATA_VERIFY_BUDGET.
     """
+    if sum((backup is not None, everything, share is not None)) != 1:
+        raise click.UsageError("Name what is to be verified: an ID, --all, or --share N%; one of them.")
+    if backup is not None:
+        _verify_one(output, backup, kind, store)
+        return
+    if kind is not None:
+        raise click.UsageError("--type chooses among the backups that an ID may mean; --all and --share have none.")
+    from strata.cli.verify_stores import verify_stores
+
+    verify_stores(output, store, share)
+
+
+def _verify_one(output: Output, backup: str, kind: str | None, store: StorageTier | None) -> None:
     from strata.settings import load_settings
     from strata.wiring import Wiring
 
@@ -54,7 +103,8 @@ def verify_command(output: Output, backup: str, kind: str | None, store: Storage
     manifest, restorer = found.manifest, wiring.depots.of(found.store).restorer
     pairs, lost = restorer.readable(manifest)
     began = wiring.clock.now()
-    with _shown(output, f"Verifying {manifest.backup_id} in {found.store.upper()}", len(pairs)) as report:
+    title = f"Verifying {manifest.backup_id} in {found.store.upper()}"
+    with shown(output, title, len(pairs), "objects") as report:
         damages = restorer.damaged(manifest, report)
     with _noting(output):
         note_verified(wiring, found, pairs, damages, began)
@@ -103,9 +153,9 @@ def _noting(output: Output) -> Iterator[None]:
 
 
 @contextmanager
-def _shown(output: Output, title: str, total: int) -> Iterator[Callable[[Progress], None]]:
+def shown(output: Output, title: str, total: int, what: str) -> Iterator[Callable[[Progress], None]]:
     """A line, and on a terminal a bar below it."""
-    output.note(f"{title}: {total} objects")
+    output.note(f"{title}: {total:,} {what}")
     if not output.live:
         yield lambda _: None
         return

@@ -23,7 +23,7 @@ from strata.engine.survey import Damage, survey
 from strata.engine.verifier import Verifier
 from strata.errors import LOST, SettingError, SourceError
 from strata.memory import give_back_freed_memory
-from strata.model.layer import Document, Layer, StoredObject, layer_document_name
+from strata.model.layer import Document, Layer, LayerRef, StoredObject, layer_document_name
 from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
 from strata.model.record import VALUE_BYTES, LargeValue
@@ -99,13 +99,24 @@ class BackupRestorer:
 
         Of layers that only lend, what belongs to their chunks.
         """
+        return self._readable(manifest, manifest.layers)
+
+    def damaged_layer(self, manifest: BackupMetadata, layer_id: str) -> tuple[list[StoredObject], list[Damage]]:
+        """Read back one layer of a backup; what was read, and what of it is damaged or missing, its document too."""
+        work, lost = self._readable(manifest, [ref for ref in manifest.layers if ref.layer_id == layer_id])
+        found = [*lost, *survey(self.verifier(manifest), work, lambda _: None)]
+        return [stored for _, stored in work], found
+
+    def _readable(
+        self, manifest: BackupMetadata, refs: Sequence[LayerRef]
+    ) -> tuple[list[tuple[str, StoredObject]], list[Damage]]:
         reader, stacked = (
             LayerReader(self._store, self._keyring),
             {ref for tier in manifest.tiers for ref in tier.stack},
         )
         work: list[tuple[str, StoredObject]] = []
         lost: list[Damage] = []
-        for ref in dict.fromkeys(manifest.layers):
+        for ref in dict.fromkeys(refs):
             try:
                 (layer,) = reader.load([ref])
             except LOST as error:

@@ -3,6 +3,8 @@
 3 copies, the live state being one; on 2 kinds of media; 1 of them offsite; 1 immutable; 0 errors. The rule is asked of
 the last good backup of each type whose placement can fulfil it: an INCREMENTAL that is placed in LOCAL alone is not
 blamed for having no copy in CLOUD. Where no type's placement can, the line says which setting would make it possible.
+Where nobody set a rule, each number is no more than the configured stores can keep, and the line says what more would
+be better: a promise that cannot be kept hides those that are broken.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ STANDS_FOR: Final[Mapping[BackupType, frozenset[BackupType]]] = {
 WHOLE: Final = STANDS_FOR[BackupType.INCREMENTAL]
 """The types that are a complete view of everything."""
 
+VERIFIED_WITHIN: Final = timedelta(days=30)
+
 _SHORTEST_SLACK: Final = timedelta(minutes=5)
 _MEDIUM_SETTINGS: Final = "STRATA_NETWORK_URL, STRATA_CLOUD_URL or STRATA_ARCHIVE_URL"
 
@@ -48,8 +52,9 @@ class Promises:
     """What is to hold. `promised` replaces the table's interval of a type; None promises nothing for it."""
 
     promised: Mapping[BackupType, timedelta | None] = field(default_factory=dict)
-    copy_rule: CopyRule = field(default_factory=CopyRule)
-    verified_within: timedelta = timedelta(days=30)
+    copy_rule: CopyRule | None = None
+    """None: 3-2-1-1-0 as far as the configured stores can keep it."""
+    verified_within: timedelta = VERIFIED_WITHIN
     """Every copy that can be read at once was proved within this time."""
     copied_within: timedelta = timedelta(hours=1)
     """A backup recorded no longer ago may still be on its way to its further stores: the one before is asked."""
@@ -133,15 +138,23 @@ def _unpromised(judgement: Judgement, backup_type: BackupType, now: datetime) ->
     return PolicyLine(rule=backup_type.value, holds=True, finding=f"promises nothing; {told}")
 
 
+def asked(judgement: Judgement, copied_within: timedelta, now: datetime) -> dict[BackupType, CatalogueEntry]:
+    """The last good backup of each type, those on demand too: of these the rule of copies is asked.
+
+    One just recorded may be on its way to its further stores; where there is one before it, that one is asked.
+    """
+    good = [entry for entry in reversed(judgement.newest) if judgement.is_good(entry)]
+    there = [entry for entry in good if now - entry.recorded_at >= copied_within]
+    return {entry.backup_type: entry for entry in (*good, *there)}
+
+
 class _Copies:
     """3-2-1-1-0 over the last good backup of each type."""
 
     def __init__(self, judgement: Judgement, strategy: TierStrategy, promises: Promises, now: datetime) -> None:
         self._newest, self._promises, self._now = judgement.newest, promises, now
-        good = [entry for entry in reversed(judgement.newest) if judgement.is_good(entry)]
-        there = [entry for entry in good if now - entry.recorded_at >= promises.copied_within]
-        self._last = {entry.backup_type: entry for entry in good}
-        self._last.update({entry.backup_type: entry for entry in there})
+        self._rule = promises.copy_rule or CopyRule()
+        self._last = asked(judgement, promises.copied_within, now)
         self._places: dict[BackupType, set[StorageTier]] = {}
         for backup_type in BackupType:
             with suppress(SettingError):
@@ -150,31 +163,31 @@ class _Copies:
 
     def lines(self) -> list[PolicyLine]:
         """One for each number of the rule; what it does not ask for has none."""
-        rule, locking = self._promises.copy_rule, self._promises.locking
+        rule, locking = self._rule, self._promises.locking
         lines = [
             self._line(
-                f"{rule.copies} copies, the live state being one",
+                "{} copies, the live state being one",
                 rule.copies,
                 lambda copies: 1 + len(copies),
                 lambda stores: 1 + len(stores),
                 f"Set {_MEDIUM_SETTINGS}, and name more stores in STRATA_PLACEMENT.",
             ),
             self._line(
-                f"on {rule.media} kinds of media",
+                "on {} kinds of media",
                 rule.media,
                 lambda copies: len({copy.storage_tier.medium for copy in copies}),
                 lambda stores: len({store.medium for store in stores}),
                 f"Set {_MEDIUM_SETTINGS}, and name stores of different kinds in STRATA_PLACEMENT.",
             ),
             self._line(
-                f"{rule.offsite} offsite",
+                "{} offsite",
                 rule.offsite,
                 lambda copies: sum(copy.storage_tier.offsite for copy in copies),
                 lambda stores: sum(store.offsite for store in stores),
                 "Set STRATA_CLOUD_URL or STRATA_ARCHIVE_URL, and name it in STRATA_PLACEMENT.",
             ),
             self._line(
-                f"{rule.immutable} immutable",
+                "{} immutable",
                 rule.immutable,
                 lambda copies: sum(copy.locked_until is not None and copy.locked_until > self._now for copy in copies),
                 lambda stores: len(stores & locking),
@@ -193,12 +206,27 @@ class _Copies:
     ) -> PolicyLine | None:
         if wanted == 0:
             return None
-        asked = [backup_type for backup_type, stores in self._places.items() if reachable(stores) >= wanted]
-        if not asked:
-            most = max((reachable(stores) for stores in self._places.values()), default=0)
-            finding = f"at most {most} as things are configured"
-            return PolicyLine(rule=rule, holds=False, finding=finding, advice=setting, possible=False)
-        found = {one: count(self._last[one].good_copies) for one in asked if one in self._last}
+        most = max((reachable(stores) for stores in self._places.values()), default=0)
+        finding = f"at most {most} with the configured stores"
+        if most < wanted and self._promises.copy_rule is not None:
+            return PolicyLine(rule=rule.format(wanted), holds=False, finding=finding, advice=setting, possible=False)
+        if most == 0:
+            better = f"{wanted} would be better. {setting}"
+            return PolicyLine(rule=rule.format(0), holds=True, finding=finding, advice=better, possible=False)
+        better = f"{wanted} would be better. {setting}" if most < wanted else ""
+        return self._counted(rule.format(min(wanted, most)), min(wanted, most), count, reachable, better)
+
+    def _counted(
+        self,
+        rule: str,
+        wanted: int,
+        count: Callable[[Sequence[Copy]], int],
+        reachable: Callable[[set[StorageTier]], int],
+        better: str,
+    ) -> PolicyLine:
+        """What the last good backups of the types have that can have so much."""
+        able = [backup_type for backup_type, stores in self._places.items() if reachable(stores) >= wanted]
+        found = {one: count(self._last[one].good_copies) for one in able if one in self._last}
         short = {one: number for one, number in found.items() if number < wanted}
         if short:
             told = ", ".join(
@@ -206,10 +234,11 @@ class _Copies:
             )
             return PolicyLine(rule=rule, holds=False, finding=told, advice="See `strata copy`: copies are missing.")
         told = ", ".join(f"{number} of the last {one}" for one, number in found.items())
-        return PolicyLine(rule=rule, holds=True, finding=told or f"there is no good {' or '.join(asked)} backup yet")
+        finding = told or f"there is no good {' or '.join(able)} backup yet"
+        return PolicyLine(rule=rule, holds=True, finding=finding, advice=better)
 
     def _errors(self) -> PolicyLine:
-        allowed, since = self._promises.copy_rule.errors, self._now - self._promises.verified_within
+        allowed, since = self._rule.errors, self._now - self._promises.verified_within
         damaged = [
             f"{entry.backup_id} in {copy.storage_tier.upper()} is damaged"
             for entry in self._newest
@@ -218,7 +247,7 @@ class _Copies:
         ]
         within = spoken(self._promises.verified_within)
         unproved = [
-            f"{entry.backup_id} in {copy.storage_tier.upper()} was not verified for {within}"
+            f"{entry.backup_id} in {copy.storage_tier.upper()} has not been verified for {within}"
             for entry in self._last.values()
             for copy in entry.good_copies
             if copy.storage_tier is not StorageTier.ARCHIVE and (copy.verified_at is None or copy.verified_at < since)
@@ -232,5 +261,7 @@ class _Copies:
             finding=f"{errors[0]}{more}" if errors else "no damage is known, and the last backups were verified",
             advice=""
             if holds
-            else "Run `strata verify` on it; where it is damaged, `strata copy` it again from a good copy.",
+            else "Run `strata verify --all`. Where a copy is damaged, copy the backup there again: `strata copy`."
+            if damaged
+            else "See that beat and the workers run, give STRATA_VERIFY_BUDGET more, or run `strata verify --all`.",
         )

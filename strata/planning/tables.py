@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from strata.model.tier import StorageTier
+from strata.planning.proving import Budget
 
 KEEP_RULES: Final = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 UNLIMITED: Final = -1
@@ -18,6 +20,8 @@ _LONGEST_DAYS: Final = 36_500
 _DIGITS: Final = 9
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SPAN: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_SHIFTS: Final = {"MiB": 20, "GiB": 30, "TiB": 40}
+_SIZE: Final = re.compile(r"([0-9]{1,9})(MiB|GiB|TiB)")
 _RULE: Final = re.compile(r"[0-9](-[0-9]){4}")
 
 
@@ -122,6 +126,18 @@ def copy_rule(value: str) -> CopyRule:
     if not _RULE.fullmatch(value.strip()):
         raise ValueError(f"{value!r} is not five numbers such as 3-2-1-1-0")
     return CopyRule(*(int(number) for number in value.split("-")))
+
+
+def budget(value: str) -> Budget:
+    """How much is read at a time: a span of time such as `20m`, a size such as `50GiB`, or `off`."""
+    text = value.strip()
+    if text == "off":
+        return Budget(seconds=0)
+    if (match := _SIZE.fullmatch(text)) and int(match[1]):
+        return Budget(bytes=int(match[1]) << _SHIFTS[match[2]])
+    with suppress(ValueError):
+        return Budget(seconds=span(text).total_seconds())
+    raise ValueError(f"{value!r} is neither a span of time such as 20m nor a size such as 50GiB, nor off")
 
 
 def promise(value: Any) -> timedelta | None:

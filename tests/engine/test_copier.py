@@ -284,7 +284,7 @@ def is_damaged(bench: Workbench, backup_id: str) -> bool:
 
 
 class Rotting(WrappedStore):
-    """Gives the documents of layers and the manifests once as they are; from the second time on a bit of them differs."""
+    """Gives the documents of layers once as they are; from the second time on a bit of them differs."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from beat_schedule import BEAT_SCHEDULE
 from strata.catalog.notes import NoteKind
 from strata.engine.local import copy_here, restore_here
 from strata.engine.pruner import Pruned
@@ -243,7 +244,7 @@ def pruned(pipeline: Pipeline) -> Pruned:
 
 
 def test_the_status_says_what_is_missing(pipeline: Pipeline) -> None:
-    """Its exit code says whether every promise holds; nothing here is immutable, so that must not be promised."""
+    """Its exit code says whether every promise holds; nothing here is immutable, so that is promised only if asked."""
     life = Life(pipeline.tiers, random.Random(1))
     life.go_on(60)
     life.settle()
@@ -252,10 +253,29 @@ def test_the_status_says_what_is_missing(pipeline: Pipeline) -> None:
     assert not json.loads(said.stdout)["holds"]
     full = made(pipeline, BackupType.FULL)
     pipeline.until(lambda: full in ids(CLOUD, pipeline), "the copy was not made")
-    said = pipeline.strata("status", "--json")
+    said = pipeline.strata("status", "--json", copy_rule="3-2-1-1-0")
     lines = {line["rule"]: line for line in json.loads(said.stdout)["lines"]}
     assert said.returncode == 12
     assert lines["full every 24 h"]["holds"]
     assert not lines["1 immutable"]["possible"]
-    said = pipeline.strata("status", "--json", copy_rule="3-2-1-0-0")
+    said = pipeline.strata("status", "--json")
     assert said.returncode == 0, said.stdout
+
+
+def test_what_was_never_read_is_proved_by_what_beat_sends(pipeline: Pipeline) -> None:
+    """Without the notes that tell of its readings CLOUD's copy breaks the promise; a worker of the stores mends it."""
+    Life(pipeline.tiers, random.Random(1)).go_on(20)
+    full = made(pipeline, BackupType.FULL)
+    pipeline.until(lambda: not missing_in(pipeline, CLOUD), "the copy was not made")
+    cloud = pipeline.wiring.depots.of(CLOUD)
+    for name in [info.name for info in cloud.store.list(f"notes/{full}/")]:
+        cloud.store.delete(name)
+    assert missing_in(pipeline, CLOUD)
+    pipeline.app.send_task(BEAT_SCHEDULE["prove-oldest"]["task"], ignore_result=True)
+    pipeline.until(lambda: not missing_in(pipeline, CLOUD), "the copy was not read back")
+
+
+def missing_in(pipeline: Pipeline, tier: StorageTier) -> list[str]:
+    """The backups that were never read back in a store, or are not there."""
+    entries = Wiring(pipeline.wiring.settings).catalogue.view().entries
+    return [one.backup_id for one in entries if not ((copy := one.copy_in(tier)) and copy.verified_at)]

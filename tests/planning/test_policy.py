@@ -122,19 +122,55 @@ def test_a_copy_that_is_just_being_made_is_not_missing() -> None:
     assert line(told([whole("a", 25 * HOUR), whole("b", HOUR / 2, copies=(copy(NETWORK),))]), "3 copies").holds
 
 
-def test_what_cannot_hold_names_the_setting() -> None:
+STRICT = CopyRule()
+"""3-2-1-1-0, set by a person."""
+
+
+def test_what_was_asked_for_and_cannot_hold_names_the_setting() -> None:
     """One store: one copy beside the live state is all there can be."""
-    found = told([entry("f", age=2 * HOUR)], TierStrategy({LOCAL}), locking=frozenset(), promised={})
+    alone: Any = {"strategy": TierStrategy({LOCAL}), "locking": frozenset(), "copy_rule": STRICT}
+    found = told([entry("f", age=2 * HOUR)], **alone)
     short = line(found, "3 copies")
-    assert (short.holds, short.possible, short.finding) == (False, False, "at most 2 as things are configured")
+    assert (short.holds, short.possible, short.finding) == (False, False, "at most 2 with the configured stores")
     assert "STRATA_CLOUD_URL" in short.advice
     assert "STRATA_CLOUD_LOCK" in line(found, "1 immutable").advice
     fresh = [entry("f", age=2 * HOUR), entry("i", "incremental", HOUR / 6)]
-    whole_rule = told([*fresh, entry("d", "differential", HOUR)], TierStrategy({LOCAL}))
+    whole_rule = told([*fresh, entry("d", "differential", HOUR)], **alone)
     assert not whole_rule.holds
     assert all(line.holds for line in whole_rule.lines if line.possible)
     less = told([*fresh, entry("d", "differential", HOUR)], TierStrategy({LOCAL}), copy_rule=CopyRule(2, 1, 0, 0, 0))
     assert less.holds
+
+
+def test_without_a_rule_one_store_promises_what_it_can_keep() -> None:
+    """It is fine with the copy that it holds, says what more would be better, and is not fine without that copy."""
+    fresh = [entry("f", age=2 * HOUR), entry("i", "incremental", HOUR / 6), entry("d", "differential", HOUR)]
+    found = told(fresh, TierStrategy({LOCAL}), locking=frozenset())
+    assert found.holds
+    rules = [one.rule for one in found.lines[-5:]]
+    assert rules == [
+        "2 copies, the live state being one",
+        "on 1 kinds of media",
+        "0 offsite",
+        "0 immutable",
+        "0 errors",
+    ]
+    assert line(found, "2 copies").advice.startswith("3 would be better. Set STRATA_NETWORK_URL")
+    assert line(found, "0 immutable").finding == "at most 0 with the configured stores"
+    assert [one.possible for one in found.lines[-5:]] == [True, True, False, False, True]
+    hurt = told([entry("f", age=2 * HOUR, copies=(copy(damaged=True),)), *fresh[1:]], TierStrategy({LOCAL}))
+    assert not hurt.holds
+    lost = told([entry("f", age=2 * HOUR, copies=())], TierStrategy({LOCAL}), promised=dict.fromkeys(BackupType))
+    assert lost.holds
+    assert line(lost, "2 copies").finding.startswith("there is no good full or")
+
+
+def test_without_a_rule_two_stores_promise_two_copies() -> None:
+    """What the second one lacks is missing, and what a third one could keep is not."""
+    both = TierStrategy({LOCAL, CLOUD})
+    found = told([entry("f", age=2 * HOUR, copies=(copy(LOCAL),))], both, locking=frozenset())
+    assert (line(found, "3 copies").holds, line(found, "1 offsite").holds) == (False, False)
+    assert (line(found, "0 immutable").holds, line(found, "0 immutable").possible) == (True, False)
 
 
 def test_a_lock_that_is_over_is_none() -> None:
@@ -148,7 +184,7 @@ def test_a_copy_that_was_not_verified_for_long_is_an_error() -> None:
     found = line(
         told([whole(copies=(copy(NETWORK, verified_at=NOW - days(31)), copy(CLOUD, verified_at=None)))]), "0 err"
     )
-    assert (found.holds, found.finding) == (False, "f in NETWORK was not verified for 30 d, and 1 more")
+    assert (found.holds, found.finding) == (False, "f in NETWORK has not been verified for 30 d, and 1 more")
     assert line(told([EMERGENCY]), "0 errors").holds
     assert line(told([whole(copies=(copy(damaged=True), copy(CLOUD)))], copy_rule=CopyRule(errors=1)), "1 err").holds
 

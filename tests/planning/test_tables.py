@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strata.model.tier import StorageTier
-from strata.planning.tables import CopyRule, by_type, copy_rule, days, keep_rules, promise, span, spoken, stores
+from strata.planning.proving import Budget
+from strata.planning.tables import CopyRule, budget, by_type, copy_rule, days, keep_rules, promise, span, spoken, stores
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,17 @@ def test_keep_rules_are_read() -> None:
     assert keep_rules({"daily": 7, "yearly": "unlimited"}) == {"daily": 7, "yearly": -1}
     with pytest.raises(ValueError, match="'often:3' is not one of last, hourly"):
         keep_rules("often:3")
+
+
+def test_a_budget_is_a_span_or_a_size() -> None:
+    """Or nothing at all; a number without a unit may mean either, and is refused."""
+    assert budget("20m") == Budget(seconds=1200)
+    assert budget(" 50GiB ") == Budget(bytes=50 << 30)
+    assert budget("512MiB") == Budget(bytes=512 << 20)
+    assert not budget("off").allows(0, 0)
+    for wrong in ("20", "0m", "0GiB", "-1GiB", "50GB", "50 GiB", "", "on"):
+        with pytest.raises(ValueError, match="is neither a span of time such as 20m nor a size such as 50GiB"):
+            budget(wrong)
 
 
 def test_the_copy_rule_and_promises_are_read() -> None:
