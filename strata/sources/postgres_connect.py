@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from strata.errors import SettingError, SourceError, SourceUnavailable
 from strata.model.tier import Tier
+from strata.sources.postgres_answer import ANSWER_SECONDS, Unanswered, answering
 from strata.tls import Tls, read_libpq, read_url
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -91,7 +92,18 @@ class Server:
         self.label = f"{Tier.WARM.label} at {host}:{port}/{database}"
 
     def connect(self) -> Connection:
-        """Open a connection in autocommit mode; transactions are begun by `begin`."""
+        """Open a connection in autocommit mode that answers; transactions are begun by `begin`."""
+        connection = self.open()
+        try:
+            with self.speaking("answering its first statement"), answering(connection, ANSWER_SECONDS):
+                connection.execute("SELECT 1")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def open(self) -> Connection:
+        """Open a connection, of which nobody knows yet whether a server or only a pooler took it."""
         try:
             connection = psycopg.connect(**self._parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
@@ -112,6 +124,13 @@ class Server:
     def failure(self, error: psycopg.Error, doing: str) -> SourceError:
         """The error that says what happened, without any row's values."""
         state = error.sqlstate
+        if isinstance(error, Unanswered):
+            return SourceUnavailable(
+                f"{self.label} took a connection and did not answer within {ANSWER_SECONDS:g} s while {doing}: "
+                "a pooler in front of it has no connection of its pool free, or it hangs",
+                hint="Give the pool more connections (PgBouncer: default_pool_size), or name the server itself in "
+                "STRATA_WARM_URL.",
+            )
         if state is None and isinstance(error, psycopg.OperationalError):
             return SourceUnavailable(f"{self.label} stopped answering while {doing}")
         kind = SourceUnavailable if state is not None and state.startswith(_RETRYABLE) else SourceError
@@ -145,7 +164,8 @@ def begin(
     statements = [f"BEGIN ISOLATION LEVEL {mode}"]
     statements += [f"SET TRANSACTION SNAPSHOT '{snapshot}'"] if snapshot else []
     statements += [f"SET LOCAL {name} = {value}" for name, value in settings.items()]
-    connection.execute("; ".join(statements).encode())
+    with answering(connection, ANSWER_SECONDS):
+        connection.execute("; ".join(statements).encode())
 
 
 def end_other_restores(connection: Connection) -> None:

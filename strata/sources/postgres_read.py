@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import queue
-import socket
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,6 +13,7 @@ from psycopg import sql
 
 from strata.errors import SourceUnavailable
 from strata.model.record import SourceItem
+from strata.sources.postgres_answer import GRANT_SECONDS, Unanswered, answering, hang_up
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_copy import gathered
 from strata.sources.postgres_jobs import Job, Pass
@@ -62,7 +60,8 @@ class RangeReaders:
     The first reads on the connection that exported the snapshot, which saves a small backup the opening of a second
     one; that one stays open, unless the reading is given up. It has locked every table. The others lock theirs without
     waiting: behind a statement of somebody else's that waits for the first one's lock (a TRUNCATE, an ALTER TABLE) they
-    would wait for that statement, and it for them. What they are not granted at once is left to the first.
+    would wait for that statement, and it for them. What they are not granted at once is left to the first. So is
+    everything where a further connection is not to be had: a pooler whose pool is in use takes it and does not answer.
 
     Memory: the queue holds two batches a thread, and a thread one more as rows and one as a buffer. Leaving the context
     stops the threads, whether or not everything was read.
@@ -77,6 +76,7 @@ class RangeReaders:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
+        self._over = threading.Event()
         openings: list[AbstractContextManager[Reader]] = [self._first(exporter)]
         openings += [self._opened() for _ in range(1, count)]
         self._threads = [
@@ -93,7 +93,7 @@ class RangeReaders:
         self._stop.set()
         with self._lock:
             for connection in self._connections:
-                _hang_up(connection)
+                hang_up(connection)
         for thread in self._threads:
             thread.join()
 
@@ -111,7 +111,7 @@ class RangeReaders:
 
     def _work(self, opening: AbstractContextManager[Reader]) -> None:
         try:
-            with opening as reader:
+            with suppress(_NotGranted), opening as reader:
                 self._read_jobs(reader)
             self._hand_over(None)
         except _Stopped:
@@ -122,20 +122,27 @@ class RangeReaders:
 
     @contextmanager
     def _first(self, exporter: Connection) -> Iterator[Reader]:
-        """The connection that has locked every table."""
+        """The connection that has locked every table; once it has done its work there is none for others either."""
         with self._watched(exporter):
             yield Reader(exporter, holds_all=True)
+        self._over.set()
 
     @contextmanager
     def _opened(self) -> Iterator[Reader]:
-        """A connection of its own that sees the snapshot."""
-        connection = self._server.connect()
+        """A connection of its own that sees the snapshot; _NotGranted where none is to be had now."""
+        connection = self._granted()
         try:
             with self._watched(connection):
                 self._open_snapshot(connection)
                 yield Reader(connection)
         finally:
             connection.close()
+
+    def _granted(self) -> Connection:
+        try:
+            return self._server.open()
+        except SourceUnavailable:
+            raise _NotGranted from None
 
     @contextmanager
     def _watched(self, connection: Connection) -> Iterator[Connection]:
@@ -163,10 +170,13 @@ class RangeReaders:
     def _open_snapshot(self, connection: Connection) -> None:
         with self._server.speaking("opening its snapshot"):
             try:
-                begin(connection, READ_ONLY, snapshot=self._snapshot)
+                with answering(connection, GRANT_SECONDS, self._over):
+                    begin(connection, READ_ONLY, snapshot=self._snapshot)
             except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
                 lost = f"{self._server.label} lost the connection that held its snapshot"
                 raise SourceUnavailable(lost) from None
+            except Unanswered:
+                raise _NotGranted from None
 
     def _read(self, connection: Connection, one: Pass) -> None:
         count = 0
@@ -187,6 +197,10 @@ class RangeReaders:
         raise _Stopped
 
 
+class _NotGranted(Exception):
+    """A further connection is not to be had now; what it would have read is left to the others."""
+
+
 class _Stopped(Exception):
     """Nobody wants the rest of the stream."""
 
@@ -199,14 +213,3 @@ def _locked(connection: Connection, table: Table) -> bool:
     except psycopg.errors.LockNotAvailable:
         return False
     return True
-
-
-def _hang_up(connection: Connection) -> None:
-    """End a connection under the thread that waits on it: its next read fails at once.
-
-    Closing it here would free what that thread is using; asking the server to cancel needs a server that answers.
-    Without a linger time of zero the server, its window closed, would wait for minutes with the table locked.
-    """
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        line.shutdown(socket.SHUT_RDWR)
