@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from strata.errors import RunFailed
 from strata.model.run import Progress, Run, RunState, Stage, StageRow
 
 CLAIM_SECONDS: Final = 60.0
@@ -60,6 +61,13 @@ class Seat:
 
     round: int
     taken: bool
+
+
+def takes_none(run_id: str, state: RunState, reason: str) -> RunFailed:
+    """Why a run in that state takes no claim: an error that says so, for which `reason` it has ended included."""
+    if state is RunState.PLANNED:
+        return RunFailed(f"{run_id} is planned and not confirmed, so nothing of it is done yet")
+    return RunFailed(f"the run {run_id} has ended as {state}{reason and f': {reason}'}")
 
 
 class Ledger(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
-from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done, Seat
+from strata.catalog.ledger import CLAIM_SECONDS, MAX_ATTEMPTS, Claim, Done, Seat, takes_none
 from strata.clock import Clock, SystemClock
 from strata.errors import RunFailed, StageBusy
 from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
@@ -94,7 +94,7 @@ class MemoryLedger:
             if row.result is not None:
                 return Done(row.result)
             if entry.run.state is not RunState.RUNNING:
-                raise RunFailed(entry.run.reason or f"the run {run_id} has ended")
+                raise takes_none(run_id, entry.run.state, entry.run.reason)
             now = self._clock.now().timestamp()
             if row.token and row.expires > now and row.owner != instead_of:
                 raise StageBusy(f"{stage} {unit} is being done by {row.owner}")

@@ -11,7 +11,7 @@ from uuid import uuid4
 import redis
 
 from strata.catalog.lease import LEASE_KEY
-from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done, Seat
+from strata.catalog.ledger import CLAIM_SECONDS, KEEP_DAYS, MAX_ATTEMPTS, Claim, Done, Seat, takes_none
 from strata.catalog.redis_answers import asking
 from strata.errors import RunFailed, StageBusy
 from strata.model.run import COMMITS, Progress, Run, RunKind, RunState, Stage, StageRow
@@ -60,7 +60,7 @@ _TAKE: Final = """
 local field, owner, token, ttl, cap, dead = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local row = read(field) or {attempts = 0, owner = ''}
 if row.result then return {'done', row.result} end
-if state ~= 'RUNNING' then return {'ended', redis.call('HGET', run, 'reason')} end
+if state ~= 'RUNNING' then return {state, redis.call('HGET', run, 'reason')} end
 if row.token and row.expires > now and row.owner ~= dead then return {'busy', row.owner} end
 if row.attempts - (row.before or 0) >= cap then return {'exhausted', tostring(row.attempts)} end
 row = {attempts = row.attempts + 1, owner = owner, token = token, expires = now + ttl, began = now,
@@ -228,7 +228,7 @@ class RedisLedger:
                 raise StageBusy(f"{stage} {unit} is being done by {value}")
             case "exhausted":
                 raise RunFailed(f"{stage} {unit} was given up after {value} attempts")
-        raise RunFailed(value or f"the run {run_id} has ended")
+        raise takes_none(run_id, RunState(answer), value)
 
     def renew(self, claim: Claim) -> bool:
         answer = self._call(_RENEW, claim.run_id, _field(claim.stage, claim.unit), claim.token, CLAIM_SECONDS * 1000)

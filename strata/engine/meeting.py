@@ -217,7 +217,7 @@ class Sitting:
                 break
             meeting.check()
             if failure := meeting.ledger.failure(meeting.run_id):
-                raise RunFailed(failure)
+                raise RunFailed(f"{self.tier.label} was not collected because the backup fails: {failure}")
             time.sleep(_LOOK_SECONDS)
         return set(missing)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from strata.catalog.lease import Lease
-from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger
+from strata.catalog.ledger import RENEW_SECONDS, Claim, Done, Ledger, takes_none
 from strata.clock import Clock, Stopwatch
 from strata.engine.hold import Hold
 from strata.errors import LeaseLost, RunFailed, StageBusy
@@ -150,8 +150,10 @@ class StageRunner:
     def _held(self, claim: Claim, since: Stopwatch) -> Iterator[Hold]:
         """The hold on a claimed unit, renewed until the context ends."""
         run = self.ledger.run(claim.run_id)
-        if run is None or run.state.final:
-            raise RunFailed(run.reason if run and run.reason else f"the run {claim.run_id} has ended")
+        if run is None:
+            raise RunFailed(f"no run {claim.run_id} is known")
+        if run.state.final:
+            raise takes_none(run.run_id, run.state, run.reason)
         self._keep_lease(run.fence, run.run_id)
         self._guard(run, claim)
         hold = Hold(claim, run.fence, self.ledger, self.lease, self._clock, since)

@@ -296,10 +296,10 @@ def test_finishing_twice_gives_the_first_result(ledger: Ledger, run: Run) -> Non
 
 
 def test_a_run_that_ended_takes_no_claims(ledger: Ledger, run: Run) -> None:
-    """After its end a run gives no claims, and says why it ended; what is done still answers."""
+    """After its end a run gives no claims, and says that and why it ended; what is done still answers."""
     ledger.finish(claimed(ledger), "result", 1)
     ledger.end(RUN, RunState.FAILED, "HOT (Redis) went away")
-    with pytest.raises(RunFailed, match=r"HOT \(Redis\) went away"):
+    with pytest.raises(RunFailed, match=rf"the run {RUN} has ended as FAILED: HOT \(Redis\) went away"):
         ledger.take(RUN, Stage.MERGE, "", "ann")
     assert ledger.take(RUN, Stage.COLLECT, "hot", "ann") == Done("result")
 
@@ -324,8 +324,15 @@ def test_what_stages_still_do_does_not_move_the_end_of_a_run(ledger: Ledger, run
 def test_a_run_that_ended_without_a_reason_says_that_it_ended(ledger: Ledger, run: Run) -> None:
     """Where there is no reason the error names the run."""
     ledger.end(RUN, RunState.DONE)
-    with pytest.raises(RunFailed, match=f"the run {RUN} has ended"):
+    with pytest.raises(RunFailed, match=f"the run {RUN} has ended as DONE$"):
         ledger.take(RUN, Stage.MERGE, "", "ann")
+
+
+def test_a_planned_run_takes_no_claims_and_says_that_it_was_not_confirmed(ledger: Ledger) -> None:
+    """It has not ended: a stage that is sent for it is told that it waits."""
+    ledger.create(a_run(state=RunState.PLANNED))
+    with pytest.raises(RunFailed, match=f"^{RUN} is planned and not confirmed"):
+        ledger.take(RUN, Stage.CHECK, "", "ann")
 
 
 def test_a_run_that_is_not_known_takes_no_claims(ledger: Ledger) -> None:

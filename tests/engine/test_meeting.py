@@ -323,3 +323,13 @@ def test_the_moments_span_everything_that_was_read(linked: Make) -> None:
     firsts, lasts = ([content.cut[name] for content in made.tiers] for name in ("first_ms", "last_ms"))
     assert all(first <= last for first, last in zip(firsts, lasts, strict=True))
     assert made.skew_ms == pytest.approx(max(lasts) - min(firsts), abs=0.01)
+
+
+def test_a_tier_that_waits_for_one_that_failed_says_so_of_itself(linked: Make) -> None:
+    """COLD was well: its own sentence says that it was not collected, and why."""
+    bench = linked().bench
+    bench.manager.start(BackupType.FULL, RUN)
+    bench.ledger.note_failure(RUN, "HOT (Redis) refuses")
+    with pytest.raises(RunFailed) as failed:
+        bench.manager.collect(RUN, Tier.COLD)
+    assert failed.value.sentence == "COLD (S3) was not collected because the backup fails: HOT (Redis) refuses"
