@@ -2,9 +2,9 @@
 
     start_backup
       chord: baseline, one for each parent and for chunks   lay out what earlier backups hold
-        collect_all                                         replaces itself with:
+        collect_all                                         sends:
       chord: collect_hot | collect_warm | collect_cold      in parallel, one a tier
-        merge                                               where a cut was lost, that chord again; else:
+        merge                                               sends, where a cut was lost, that chord again; else:
           chord, a chain for each unit: compress -> encrypt -> store
             verify
           record
@@ -13,9 +13,9 @@
     start_restore
       thaw                                                  where something is frozen: again and again, then:
       chord: check                                          prove everything, write nothing
-        apply_all                                           replaces itself with:
+        apply_all                                           sends:
           chord: apply_warm                                 one transaction, before anything else is overwritten
-            apply_rest                                      replaces itself with:
+            apply_rest                                      sends:
               chord: apply_hot | apply_cold                 in parallel
                 finish
     whatever fails, once: abandon
@@ -30,7 +30,8 @@
     whatever fails, once: abandon
 
 Always a flat chord, never one in a header (a member that fails there hangs the outer one for ever), never a bare
-group. Signatures are immutable: ids travel, results stay in the ledger.
+group. Signatures are immutable: ids travel, results stay in the ledger. A task that goes on with more sends it and
+ends; one that became what it sends (Celery's `replace`) would give it its own id, and so vanish from Flower.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from celery import chain, chord
 
 from strata.model.backup_type import RULES, Manner
 from strata.model.plan import BackupPlan, CopyPlan, PruneOrder, RestorePlan
-from strata.model.ticket import Merged, Unit
+from strata.model.ticket import Merged, Spooled
 from strata.planning.restore import rounds
 from tasks.abandon import abandon
 from tasks.enqueue import EMERGENCY
-from tasks.stage import read_as
+from tasks.words import about, size
 
 
 def backup(plan: BackupPlan, baseline_units: Sequence[str]) -> Any:
@@ -57,19 +58,19 @@ def backup(plan: BackupPlan, baseline_units: Sequence[str]) -> Any:
 
     run_id, lane = plan.backup_id, lane_of(plan)
     if not baseline_units:
-        return collecting(plan).on_error(_abandoning(run_id, lane))
-    header = [read_as(baseline, run_id, unit, shown=unit, lane=lane) for unit in baseline_units]
+        return collecting(plan)
+    header = [read_as(baseline, run_id, unit, lane=lane, of=unit.upper()) for unit in baseline_units]
     return chord(header, read_as(collect_all, run_id, lane=lane)).on_error(_abandoning(run_id, lane))
 
 
 def collecting(plan: BackupPlan) -> Any:
-    """From collection to merge, which continues with `storing`."""
+    """From collection to merge, which goes on with `storing`."""
     from tasks.collect import COLLECT
     from tasks.merge import merge
 
     run_id, lane = plan.backup_id, lane_of(plan)
-    header = [read_as(COLLECT[part.tier], run_id, lane=lane) for part in plan.included]
-    return chord(header, read_as(merge, run_id, lane=lane))
+    header = [read_as(COLLECT[part.tier], run_id, lane=lane, tier=part.tier.upper()) for part in plan.included]
+    return chord(header, read_as(merge, run_id, lane=lane)).on_error(_abandoning(run_id, lane))
 
 
 def storing(plan: BackupPlan, merged: Merged) -> Any:
@@ -81,19 +82,22 @@ def storing(plan: BackupPlan, merged: Merged) -> Any:
     from tasks.verify import verify
 
     run_id, lane = plan.backup_id, lane_of(plan)
-    units = [spooled.unit for spooled in merged.objects]
-    if not units:  # nothing to store, in any tier: an empty header never calls its body
-        return chain(read_as(verify, run_id, lane=lane), read_as(record, run_id, lane=lane))
-    totals = Counter((unit.tier, unit.kind) for unit in units)
+    last = read_as(verify, run_id, lane=lane), read_as(record, run_id, lane=lane)
+    if not merged.objects:  # nothing to store, in any tier: an empty header never calls its body
+        return chain(*last).on_error(_abandoning(run_id, lane))
+    totals = Counter((spooled.unit.tier, spooled.unit.kind) for spooled in merged.objects)
 
-    def chain_of(unit: Unit) -> Any:
-        shown = f"{unit.tier} {unit.kind} {unit.seq + 1}/{totals[unit.tier, unit.kind]}"
-        return chain(
-            *(read_as(task, run_id, unit.label, shown=shown, lane=lane) for task in (compress, encrypt, store))
-        )
+    def chain_of(spooled: Spooled) -> Any:
+        unit = spooled.unit
+        facts = {
+            "tier": unit.tier.upper(),
+            "unit": f"{unit.kind} {unit.seq + 1}/{totals[unit.tier, unit.kind]}",
+            "bytes": size(spooled.raw_bytes),
+        }
+        return chain(*(read_as(task, run_id, unit.label, lane=lane, **facts) for task in (compress, encrypt, store)))
 
-    header = [chain_of(unit) for unit in units]
-    return chord(header, read_as(verify, run_id, lane=lane)) | read_as(record, run_id, lane=lane)
+    header = [chain_of(spooled) for spooled in merged.objects]
+    return (chord(header, last[0]) | last[1]).on_error(_abandoning(run_id, lane))
 
 
 def restore(plan: RestorePlan) -> Any:
@@ -118,9 +122,10 @@ def applying(plan: RestorePlan, done: int = 0) -> Any:
     from tasks.restore import APPLY, apply_rest, finish
 
     order = rounds(plan.tiers)
-    header = [read_as(APPLY[tier], plan.restore_id) for tier in order[done]]
+    run_id = plan.restore_id
+    header = [read_as(APPLY[tier], run_id, tier=tier.upper()) for tier in order[done]]
     following = finish if done + 1 == len(order) else apply_rest
-    return chord(header, read_as(following, plan.restore_id))
+    return chord(header, read_as(following, run_id)).on_error(_abandoning(run_id))
 
 
 def copy(plan: CopyPlan) -> Any:
@@ -132,7 +137,7 @@ def copy(plan: CopyPlan) -> Any:
     if not parts:
         return finish.on_error(_abandoning(run_id))
     header = [
-        read_as(copy_part, run_id, f"{part.number}", shown=f"{plan.target} {part.number + 1}/{parts}")
+        read_as(copy_part, run_id, f"{part.number}", to=plan.target.upper(), part=f"{part.number + 1}/{parts}")
         for part in plan.parts
     ]
     return chord(header, finish).on_error(_abandoning(run_id))
@@ -143,13 +148,19 @@ def prune(order: PruneOrder) -> Any:
     from tasks.prune import finish, mark, sweep_store
 
     run_id = order.prune_id
-    sweeps = [read_as(sweep_store, run_id, tier.value, shown=tier.value) for tier in order.stores]
+    sweeps = [read_as(sweep_store, run_id, tier.value, store=tier.upper()) for tier in order.stores]
     return chain(read_as(mark, run_id), *sweeps, read_as(finish, run_id)).on_error(_abandoning(run_id))
 
 
 def lane_of(plan: BackupPlan) -> str:
     """The queue of all of a stubborn backup's stages, so that they wait behind nothing; other stages have their own."""
     return EMERGENCY if RULES[plan.backup_type].manner is Manner.STUBBORN else ""
+
+
+def read_as(task: Any, *args: str, lane: str = "", **facts: str) -> Any:
+    """A signature whose arguments a person can read in Flower; `lane` is a queue in place of the task's own."""
+    signature = task.si(*args).set(**about(*args, **facts))
+    return signature.set(queue=lane) if lane else signature
 
 
 def _abandoning(run_id: str, lane: str = "") -> Any:

@@ -9,6 +9,7 @@ from celery import shared_task
 from strata.model.tier import Tier
 from tasks import canvas
 from tasks.stage import StageTask, wiring
+from tasks.words import size
 
 
 @shared_task(base=StageTask, name="tasks.collect.collect_hot")
@@ -30,15 +31,21 @@ def collect_cold(run_id: str) -> str:
 
 
 def _collect(run_id: str, tier: Tier) -> str:
-    """Where what was collected is described; nothing where it is to be collected again (`merge` sees to that)."""
+    """What was collected, in words."""
     collected = wiring().manager.collect(run_id, tier)
-    return collected.description if collected else ""
+    if collected is None:  # `merge` sees to that
+        return f"{tier.label} is collected again, with all others"
+    if collected.missing:
+        return f"{tier.label} was left out"
+    return f"{collected.records:,} records, {size(collected.logical_bytes)}"
 
 
-@shared_task(base=StageTask, bind=True, name="tasks.collect.collect_all")
-def collect_all(self: Any, run_id: str) -> Any:
-    """Become the chord that reads the tiers."""
-    raise self.replace(canvas.collecting(wiring().manager.plan(run_id)))
+@shared_task(base=StageTask, name="tasks.collect.collect_all")
+def collect_all(run_id: str) -> str:
+    """Send the chord that reads the tiers."""
+    plan = wiring().manager.plan(run_id)
+    canvas.collecting(plan).apply_async()
+    return f"{len(plan.included)} tiers are collected"
 
 
 COLLECT: Final[dict[Tier, Any]] = {Tier.HOT: collect_hot, Tier.WARM: collect_warm, Tier.COLD: collect_cold}

@@ -10,4 +10,4 @@ from tasks.stage import StageTask, wiring
 @shared_task(base=StageTask, name="tasks.compress.compress")
 def compress(run_id: str, unit: str) -> str:
     """Compress one unit in the spool."""
-    return wiring().manager.compress(run_id, unit).unit.label
+    return f"{wiring().manager.compress(run_id, unit).rows:,} records"

@@ -10,6 +10,7 @@ from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import StageTask, wiring
 from tasks.starting import Confirmed, Reference, RunId, StartTask, Store
+from tasks.words import size
 
 
 @shared_task(base=StartTask, name="tasks.copy.copy_backup", kind=RunKind.COPY, id_argument="copy_id")
@@ -39,9 +40,11 @@ def copy_part(run_id: str, number: str) -> str:
 
 @shared_task(base=StageTask, name="tasks.copy.finish_copy")
 def finish_copy(run_id: str) -> str:
-    """See that all is there and write the manifest: now the copy exists. Returns the backup's id."""
-    return wiring().manager.finish_copy(run_id).backup_id
+    """See that all is there and write the manifest: now the copy exists."""
+    made = wiring().manager.finish_copy(run_id)
+    where = f"{made.backup_id} is in {made.storage_tier.upper()}"
+    return f"{where}: {made.copied} of {made.objects} objects copied, {size(made.bytes)}"
 
 
 def _told(copied: Copied) -> str:
-    return f"{copied.objects} objects, {copied.bytes / 1e6:,.1f} MB"
+    return f"{copied.objects} objects, {size(copied.bytes)}"

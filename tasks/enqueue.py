@@ -20,6 +20,7 @@ from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.structure import Structure
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
+from tasks.words import about_start
 
 if TYPE_CHECKING:
     from strata.engine.handed import State
@@ -185,8 +186,7 @@ def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: 
                 retry=False,
                 ignore_result=True,
                 add_to_parent=False,
-                argsrepr=f"({run_id})",
-                kwargsrepr="{}",
+                **about_start(run_id, arguments),
             )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailable(

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from strata.model.tier import StorageTier
 from tasks.stage import StageTask, wiring
+from tasks.words import size
 
 
 @shared_task(base=StageTask, name="tasks.prune.mark")
@@ -19,10 +20,10 @@ def mark(run_id: str) -> str:
 def sweep_store(run_id: str, store: str) -> str:
     """Remove from one store what has waited out its grace, and what nothing names."""
     swept = wiring().prunes.sweep(run_id, StorageTier(store))
-    return f"{swept.manifests} backups, {swept.layers} layers, {swept.bytes / 1e6:,.1f} MB"
+    return f"{swept.manifests} backups, {swept.layers} layers, {size(swept.bytes)}"
 
 
 @shared_task(base=StageTask, name="tasks.prune.finish")
-def finish(run_id: str) -> int:
+def finish(run_id: str) -> str:
     """Sum up and end the prune; returns the bytes that it freed."""
-    return sum(store.bytes for store in wiring().prunes.finish(run_id).stores)
+    return f"{size(sum(store.bytes for store in wiring().prunes.finish(run_id).stores))} freed"

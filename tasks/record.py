@@ -7,6 +7,7 @@ from kombu.exceptions import OperationalError
 
 from tasks.copy import copy_backup
 from tasks.stage import StageTask, logger, wiring
+from tasks.words import about
 
 
 @shared_task(base=StageTask, name="tasks.record.record")
@@ -21,7 +22,9 @@ def record(run_id: str) -> str:
     backup_id = manager.record(run_id).backup_id
     for target in plan.copies:
         try:
-            copy_backup.apply_async(args=(backup_id, target.value), kwargs=confirmed)
+            copy_backup.apply_async(
+                args=(backup_id, target.value), kwargs=confirmed, **about(backup_id, to=target.upper())
+            )
         except OperationalError:
             logger.warning("the copy of %s to %s was not sent; it will be made later", backup_id, target.upper())
     return backup_id

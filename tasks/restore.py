@@ -14,9 +14,11 @@ from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.plan import RestorePlan
 from strata.model.run import RunKind
 from strata.model.tier import Tier
+from strata.planning.restore import rounds
 from tasks import canvas
-from tasks.stage import MAX_RETRIES, StageTask, backoff, wiring
+from tasks.stage import FAILURES, MAX_RETRIES, StageTask, backoff, failures_of, wiring
 from tasks.starting import NAMED, Confirmed, Mode, Reference, RunId, Speed, StartTask, Store, Tiers
+from tasks.words import kept, proved, written
 
 
 @shared_task(
@@ -79,7 +81,7 @@ def confirm_restore(restore_id: RunId) -> str:
 
 def _asked(task: Any, plan: Callable[..., RestorePlan], wish: RestoreWish, confirmed: Identities) -> RestorePlan:
     """The plan; what does not answer is asked again, as often as by a stage."""
-    failures = int((task.request.headers or {}).get("strata_failures", 0))
+    failures = failures_of(task.request)
 
     def again(error: StrataError) -> bool:
         return error.retryable and failures < MAX_RETRIES
@@ -100,44 +102,51 @@ def _asked(task: Any, plan: Callable[..., RestorePlan], wish: RestoreWish, confi
                 "confirmed": confirmed.model_dump(mode="json"),
             },
             countdown=backoff(failures),
-            headers={"strata_failures": failures + 1},
+            headers={FAILURES: failures + 1},
+            **kept(task.request),
         ) from None
 
 
 @shared_task(base=StageTask, name="tasks.restore.check")
-def check(run_id: str) -> int:
+def check(run_id: str) -> str:
     """Prove the backup whole and the targets fit, before anything is written; returns the objects proved."""
-    return wiring().manager.check(run_id).objects
+    return proved(wiring().manager.check(run_id))
 
 
-@shared_task(base=StageTask, bind=True, name="tasks.restore.apply_all")
-def apply_all(self: Any, run_id: str) -> Any:
-    """Become the chord that writes WARM back; without WARM, the one for the other tiers."""
-    raise self.replace(canvas.applying(wiring().manager.restore_plan(run_id)))
+@shared_task(base=StageTask, name="tasks.restore.apply_all")
+def apply_all(run_id: str) -> str:
+    """Send the chord that writes WARM back; without WARM, the one for the other tiers."""
+    return _send_round(run_id, 0)
 
 
-@shared_task(base=StageTask, bind=True, name="tasks.restore.apply_rest")
-def apply_rest(self: Any, run_id: str) -> Any:
-    """Become the chord that writes the other tiers back, now that WARM is."""
-    raise self.replace(canvas.applying(wiring().manager.restore_plan(run_id), done=1))
+@shared_task(base=StageTask, name="tasks.restore.apply_rest")
+def apply_rest(run_id: str) -> str:
+    """Send the chord that writes the other tiers back, now that WARM is."""
+    return _send_round(run_id, 1)
+
+
+def _send_round(run_id: str, done: int) -> str:
+    plan = wiring().manager.restore_plan(run_id)
+    canvas.applying(plan, done).apply_async()
+    return f"{' and '.join(tier.label for tier in rounds(plan.tiers)[done])} will be written"
 
 
 @shared_task(base=StageTask, name="tasks.restore.apply_hot")
-def apply_hot(run_id: str) -> int:
+def apply_hot(run_id: str) -> str:
     """Write Redis back; returns the records written."""
-    return wiring().manager.apply(run_id, Tier.HOT).written
+    return written(wiring().manager.apply(run_id, Tier.HOT))
 
 
 @shared_task(base=StageTask, name="tasks.restore.apply_warm")
-def apply_warm(run_id: str) -> int:
+def apply_warm(run_id: str) -> str:
     """Write PostgreSQL back; returns the records written."""
-    return wiring().manager.apply(run_id, Tier.WARM).written
+    return written(wiring().manager.apply(run_id, Tier.WARM))
 
 
 @shared_task(base=StageTask, name="tasks.restore.apply_cold")
-def apply_cold(run_id: str) -> int:
+def apply_cold(run_id: str) -> str:
     """Write S3 back; returns the records written."""
-    return wiring().manager.apply(run_id, Tier.COLD).written
+    return written(wiring().manager.apply(run_id, Tier.COLD))
 
 
 @shared_task(base=StageTask, name="tasks.restore.finish")

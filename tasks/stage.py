@@ -14,19 +14,25 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 
 from strata.catalog.ledger import Claim
-from strata.errors import StageBusy, StrataError
+from strata.errors import RunFailed, StageBusy, StrataError
 from strata.model.run import Progress
 from strata.model.tier import StorageTier
 from strata.settings import load_settings
 from strata.storage.metered import Meter, MeteredStore
 from strata.wiring import Wiring
 from tasks.due import DueTask
+from tasks.words import in_words, kept
 
 BUSY_SECONDS: Final = 2
 LONGEST: Final = 200
 """Characters of a text among the arguments of a task: it ends up in messages and in the ledger."""
 MAX_RETRIES: Final = 4
 MAX_BACKOFF: Final = 30
+FAILURES: Final = "strata_failures"
+"""The header that says how often a message failed for a reason that may pass."""
+_BECAUSE: Final = "strata_because"
+"""The header that says for which, last."""
+_LONGEST_REASON: Final = 1000
 
 _KINDS: Final[dict[Any, str]] = {str: f"text of at most {LONGEST} characters", int: "a whole number"}
 
@@ -83,8 +89,8 @@ class StageTask(TellingTask):
         except StrataError as error:
             if error.retryable and self.transient_failures() < MAX_RETRIES:
                 logger.warning("%s of %s will be tried again: %s", self.name, args[0], error.sentence)
-                self._later(backoff(self.transient_failures()), failures=self.transient_failures() + 1)
-            self._fail(args[0], error.sentence, error.code)
+                self._later(backoff(self.transient_failures()), self.transient_failures() + 1, error.sentence)
+            self._fail(args[0], self._own(error), error.code)
         except SoftTimeLimitExceeded:
             self._fail(args[0], f"{self.name} worked longer than STRATA_STAGE_SECONDS allows")
         except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
@@ -104,19 +110,43 @@ class StageTask(TellingTask):
 
     def transient_failures(self) -> int:
         """How often this message failed for a reason that may pass."""
-        return int((self.request.headers or {}).get("strata_failures", 0))
+        return failures_of(self.request)
 
     def later(self, seconds: float) -> NoReturn:
         """Come again after so many seconds: nothing has failed."""
         self._later(seconds, failures=0)
 
-    def _later(self, seconds: float, failures: int | None = None) -> NoReturn:
-        headers = {"strata_failures": self.transient_failures() if failures is None else failures}
-        raise self.retry(countdown=seconds, headers=headers) from None
+    def _own(self, error: StrataError) -> str:
+        """Why this stage failed: where its run has ended meanwhile, what it failed of when it was tried before."""
+        before = self._because()
+        return (
+            f"{before}; not done when tried again: {error.sentence}" if before and _is_of_run(error) else error.sentence
+        )
+
+    def _because(self) -> str:
+        return str((self.request.headers or {}).get(_BECAUSE) or "")[:_LONGEST_REASON]
+
+    def _later(self, seconds: float, failures: int | None = None, because: str = "") -> NoReturn:
+        headers = {
+            FAILURES: self.transient_failures() if failures is None else failures,
+            _BECAUSE: because or self._because(),
+        }
+        raise self.retry(countdown=seconds, headers=headers, **kept(self.request)) from None
 
     def _fail(self, run_id: str, sentence: str, code: str = "") -> NoReturn:
         wiring().ledger.note_failure(run_id, sentence, code)
         raise StageFailed(sentence) from None
+
+
+def _is_of_run(error: StrataError) -> bool:
+    """Whether it says of the run as a whole that it does not go on."""
+    return type(error) is RunFailed
+
+
+def failures_of(request: Any) -> int:
+    """How often the message failed for a reason that may pass; a header that is no such number counts as none."""
+    told = (request.headers or {}).get(FAILURES)
+    return told if type(told) is int and told >= 0 else 0
 
 
 def unforeseen(error: Exception) -> str:
@@ -128,20 +158,6 @@ def unforeseen(error: Exception) -> str:
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures: doubling from 1 s, with jitter so that workers do not return at once."""
     return min(2.0**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not secrets
-
-
-def read_as(task: Any, *args: str, shown: str = "", lane: str = "") -> Any:
-    """A signature whose arguments and name a person can read in Flower: `store[3f9a2c hot segment 3/12]`.
-
-    `lane` is a queue in place of the task's own.
-    """
-    words = f"{args[0].rsplit('-', 1)[-1]} {shown}".strip()
-    signature = task.si(*args)
-    if lane:
-        signature.set(queue=lane)
-    return signature.set(
-        argsrepr=f"({', '.join(args)})", kwargsrepr="{}", shadow=f"{task.name.rsplit('.', 1)[-1]}[{words}]"
-    )
 
 
 @contextmanager
@@ -168,11 +184,3 @@ def _show_progress(claim: Claim, progress: Progress) -> None:
 
     if current_task and current_task.request.id:
         current_task.send_event("task-progress", result=in_words(progress), run=claim.run_id)
-
-
-def in_words(progress: Progress) -> str:
-    """`120,000 records, 31.4 MB` or `12/30 objects, 31.4 MB`."""
-    size = f"{progress.bytes / 1e6:,.1f} MB"
-    if progress.objects:
-        return f"{progress.objects}/{progress.total} objects, {size}"
-    return f"{progress.records:,} records, {size}"

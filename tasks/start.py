@@ -11,8 +11,9 @@ from strata.model.backup_type import BackupType
 from strata.model.identity import NOTHING_SEEN
 from strata.model.run import RunKind
 from tasks import canvas
-from tasks.stage import MAX_RETRIES, backoff, wiring
+from tasks.stage import FAILURES, MAX_RETRIES, backoff, failures_of, wiring
 from tasks.starting import Confirmed, Name, Patience, RunId, StartTask, Type
+from tasks.words import kept
 
 _AGAIN_SECONDS: Final = 15
 
@@ -36,7 +37,7 @@ def start_backup(
     Delivered twice with an id, it sends the same run again, which is harmless.
     """
     assert backup_id
-    failures = int((self.request.headers or {}).get("strata_failures", 0))
+    failures = failures_of(self.request)
 
     def again(error: StrataError) -> bool:
         return patience > 0 if isinstance(error, LeaseHeld) else error.retryable and failures < MAX_RETRIES
@@ -59,6 +60,7 @@ def start_backup(
                 "confirmed": confirmed.model_dump(mode="json"),
             },
             countdown=_AGAIN_SECONDS if waits else backoff(failures),
-            headers={"strata_failures": failures + (not waits)},
+            headers={FAILURES: failures + (not waits)},
+            **kept(self.request),
         ) from None
     return backup_id

@@ -5,9 +5,10 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.stage import StageTask, wiring
+from tasks.words import size
 
 
 @shared_task(base=StageTask, name="tasks.store.store")
 def store(run_id: str, unit: str) -> str:
     """Put one unit into the store."""
-    return wiring().manager.store(run_id, unit).unit.label
+    return f"{size(wiring().manager.store(run_id, unit).stored.size)} stored"

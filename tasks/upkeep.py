@@ -14,6 +14,7 @@ from tasks import canvas
 from tasks.copy import copy_backup
 from tasks.stage import logger, wiring
 from tasks.starting import Confirmed, Patience, RunId, StartTask
+from tasks.words import about, kept
 
 _AGAIN_SECONDS: Final = 15
 
@@ -53,7 +54,9 @@ def copy_missing() -> list[str]:
     sent = []
     for missing in wiring().upkeep.missing_copies():
         logger.warning("%s has no copy in %s, though %s", missing.backup_id, missing.target.upper(), missing.reason)
-        copy_backup.apply_async(args=(missing.backup_id, missing.target.value))
+        copy_backup.apply_async(
+            args=(missing.backup_id, missing.target.value), **about(missing.backup_id, to=missing.target.upper())
+        )
         sent.append(f"{missing.backup_id} to {missing.target}")
     return sent
 
@@ -75,5 +78,5 @@ def prune(
             raise
         left = max(patience - _AGAIN_SECONDS, 0)
         later = {"patience": left, "confirmed": confirmed.model_dump(mode="json")}
-        raise self.retry(args=(run_id,), kwargs=later, countdown=_AGAIN_SECONDS) from None
+        raise self.retry(args=(run_id,), kwargs=later, countdown=_AGAIN_SECONDS, **kept(self.request)) from None
     return run_id

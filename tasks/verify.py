@@ -8,12 +8,13 @@ from strata.engine.store_prover import StoreProved
 from strata.planning.tables import budget
 from tasks.stage import StageTask, logger, wiring
 from tasks.starting import StartTask
+from tasks.words import proved, size
 
 
 @shared_task(base=StageTask, name="tasks.verify.verify")
-def verify(run_id: str) -> int:
+def verify(run_id: str) -> str:
     """Read every object back from the store and prove it; returns how many."""
-    return wiring().manager.verify(run_id).objects
+    return proved(wiring().manager.verify(run_id))
 
 
 @shared_task(base=StartTask, name="tasks.verify.prove_oldest")
@@ -24,16 +25,16 @@ def prove_oldest() -> list[str]:
     """
     prover, settings = wiring().prover, wiring().settings
     readable, layers = prover.due()
-    proved = prover.prove(readable, layers, budget(settings.verify_budget).at_most(settings.stage_seconds / 2))
-    for store in proved:
+    read = prover.prove(readable, layers, budget(settings.verify_budget).at_most(settings.stage_seconds / 2))
+    for store in read:
         for damage in store.damages:
             logger.error("%s: %s is damaged: %s", store.storage_tier.upper(), damage.name, damage.reason)
         if store.failure:
             logger.error("%s was not read to the end: %s", store.storage_tier.upper(), store.failure)
-    return [_told(store) for store in proved]
+    return [_told(store) for store in read]
 
 
 def _told(store: StoreProved) -> str:
     left = f", {store.left} layers left" if store.left else ""
     hurt = f", {len(store.damages)} damaged" if store.damages else ""
-    return f"{store.storage_tier}: {store.layers} layers, {store.bytes / 1e6:,.1f} MB{hurt}{left}"
+    return f"{store.storage_tier}: {store.layers} layers, {size(store.bytes)}{hurt}{left}"

@@ -73,7 +73,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # Flower shows what is under way.
         "task_track_started": True,
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
+        # Who sends is named by its process id there, so each command and each new child would add series to Flower's
+        # metrics for ever. What waits in a queue is counted on Flower's page of the broker.
+        "task_send_sent_event": False,
         # Messages carry ids only; still, arguments are shown as the tasks word them, never as they are.
         "worker_hijack_root_logger": True,
         "worker_redirect_stdouts": False,

@@ -12,7 +12,12 @@ from typing import Final
 
 USER: Final = "strata"
 
-_DEFAULTS: Final = {"FLOWER_ADDRESS": "127.0.0.1", "FLOWER_READ_ONLY": "true"}
+_DEFAULTS: Final = {
+    "FLOWER_ADDRESS": "127.0.0.1",
+    "FLOWER_READ_ONLY": "true",
+    # The names are those of the stages; which run and unit it is, and what came of it, stand in the others.
+    "FLOWER_TASKS_COLUMNS": "name,state,args,kwargs,result,exception,received,runtime,worker,uuid",
+}
 _WAYS_IN: Final = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
 """Flower's options that say who may look."""
 
