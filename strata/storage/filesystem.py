@@ -238,10 +238,11 @@ class FileWriter:
         try:
             if synced:
                 os.fsync(self._descriptor)
+            self._close()  # a share may say only now that it has no room
             self._store.require_share()
             here = self._folder
             os.link(self._temporary, self._last, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
-            self._discard()
+            self._unlink()
             if synced:
                 os.fsync(here)
         except FileExistsError:
@@ -252,21 +253,23 @@ class FileWriter:
             self.abort()
 
     def abort(self) -> None:
-        try:
-            self._discard()
-        finally:
-            if self._folder >= 0:
-                folder, self._folder = self._folder, -1
-                os.close(folder)
+        if self._folder >= 0:
+            with suppress(OSError):  # the failure that brought us here is the one to report
+                self._close()
+            self._unlink()
+            folder, self._folder = self._folder, -1
+            os.close(folder)
 
-    def _discard(self) -> None:
+    def _close(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            try:
-                os.close(descriptor)
-            finally:
-                with suppress(OSError):  # the failure that brought us here is the one to report
-                    os.unlink(self._temporary, dir_fd=self._folder)
+            os.close(descriptor)
+
+    def _unlink(self) -> None:
+        if self._temporary:
+            temporary, self._temporary = self._temporary, ""
+            with suppress(OSError):  # the sweep removes it
+                os.unlink(temporary, dir_fd=self._folder)
 
 
 def folder_of(url: str, setting: str) -> Path:

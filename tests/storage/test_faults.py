@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,6 +124,35 @@ def test_a_write_that_fails_leaves_nothing(
     assert faulty.files() == ["layers/x/0.seg"]
     store.put("layers/x/1.seg", [b"after"])
     assert store.get("layers/x/1.seg") == b"after"
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        ({"write": errno.ENOSPC, "flush": errno.EIO}, "No space left on device"),
+        ({"fsync": errno.ENOSPC, "flush": errno.EIO}, "No space left on device"),
+        ({"flush": errno.EDQUOT}, "Disk quota exceeded"),
+    ],
+)
+def test_a_close_that_fails_hides_no_failure_and_leaves_nothing(
+    faulty: FaultyFolder, kind: str, faults: dict[str, int], reason: str
+) -> None:
+    """What failed first is told; a share that says only when a file is closed that it is full gets no object."""
+    store = FOLDERS[kind](faulty.path / "store")
+    writer = store.begin("one")
+
+    def write() -> None:
+        with ExitStack() as leaving:
+            leaving.callback(writer.abort)
+            writer.write(b"x" * 300_000)
+            writer.commit()
+
+    faulty.order(**faults)
+    with pytest.raises(StoreFull, match=f"could not write one: {reason}"):
+        write()
+    faulty.order()
+    assert faulty.files() == []
 
 
 READ_FAULTS: list[tuple[str, Callable[[ObjectStore], object]]] = [
