@@ -102,6 +102,7 @@ def _here(
     from strata.cli.doubts import doubts_of, tell_doubts
     from strata.cli.summary import show_made
     from strata.cli.watching import here
+    from strata.engine.dead import of_this_process
     from strata.engine.handed import hand_over
     from strata.engine.local import backup_here
     from strata.wiring import Wiring
@@ -109,15 +110,16 @@ def _here(
     wiring = Wiring(settings)
     manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
-    if handed is not None:
-        name = hand_over(wiring.spool, run_id, handed.document, datetime.now(UTC), handed.structure)
-    try:
-        made = here(
-            output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
-        )
-    finally:
-        if name:
-            wiring.spool.delete([name])  # a run that was refused sweeps nothing
+    with of_this_process(wiring.spool, run_id):
+        if handed is not None:
+            name = hand_over(wiring.spool, run_id, handed.document, datetime.now(UTC), handed.structure)
+        try:
+            made = here(
+                output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
+            )
+        finally:
+            if name:
+                wiring.spool.delete([name])  # a run that was refused sweeps nothing
     doubts = doubts_of(wiring, manager.ledger, kind, run_id)
     show_made(output, made, wiring.keyring, doubts)
     missing = _copy_here(output, manager, run_id)

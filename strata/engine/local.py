@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from strata.engine.copier import CopyMade
+from strata.engine.dead import of_this_process
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
@@ -99,7 +100,7 @@ def copy_here(
 
 def _or_abandon(manager: BackupManager, run_id: str, stages: Callable[[], None]) -> None:
     try:
-        with _noting_failure(manager, run_id):
+        with of_this_process(manager.spool, run_id), _noting_failure(manager, run_id):
             stages()
     except BaseException:
         manager.abandon(run_id)

@@ -87,7 +87,7 @@ class BackupManager:
         self._failures = FailureLog(nearest.store, keyring, clock, owned)
         check = self.owner.check
         self.unfinished = UnfinishedRestores(nearest.tier, nearest.book, keyring, self.looks, clock, check, shared)
-        self._spool, self._keyring, self._options = spool, keyring, options
+        self.spool, self._keyring, self._options = spool, keyring, options
 
     @property
     def ledger(self) -> Ledger:
@@ -101,7 +101,7 @@ class BackupManager:
 
     def known(self, run_id: str, kind: RunKind, handed: str = "") -> Run | None:
         """The run of that id, or None for a new one; SettingError where the id cannot be that of such a run."""
-        return known_run(self.ledger, self._spool, run_id, kind, handed)
+        return known_run(self.ledger, self.spool, run_id, kind, handed)
 
     # --- a backup -------------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class BackupManager:
             self.looks.compare(run_id, confirmed, LEDGER, KEYRING)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
-            handed = tiers_handed(self._spool, run_id, override) if override else None
+            handed = tiers_handed(self.spool, run_id, override) if override else None
             plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
             plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
             self.looks.compare(run_id, confirmed, plan.storage_tier)
@@ -195,7 +195,7 @@ class BackupManager:
             return self._creator(plan).merge(plan, self._collected(plan), self._baselined(plan), attempt)
 
         merged = self.runner.run(run_id, Stage.MERGE, "", Merged, work)
-        self._spool.delete(name for part in self._collected(plan) for name in part.index_parts)
+        self.spool.delete(name for part in self._collected(plan) for name in part.index_parts)
         return merged
 
     def compress(self, run_id: str, label: str) -> Compressed:
@@ -209,7 +209,7 @@ class BackupManager:
             Compressed,
             lambda attempt: self._creator(plan).compress(plan, merged, spooled, attempt),
         )
-        self._spool.delete([spooled.name])
+        self.spool.delete([spooled.name])
         return compressed
 
     def encrypt(self, run_id: str, label: str) -> Sealed:
@@ -223,7 +223,7 @@ class BackupManager:
             Sealed,
             lambda attempt: self._creator(plan).encrypt(plan, compressed, attempt),
         )
-        self._spool.delete([compressed.name])
+        self.spool.delete([compressed.name])
         return sealed
 
     def store(self, run_id: str, label: str) -> Stored:
@@ -231,7 +231,7 @@ class BackupManager:
         creator = self._creator(self.plan(run_id))
         sealed = Sealed.model_validate_json(self.result(run_id, Stage.ENCRYPT, label))
         stored = self.runner.run(run_id, Stage.STORE, label, Stored, lambda _: creator.store(sealed))
-        self._spool.delete([sealed.name])
+        self.spool.delete([sealed.name])
         return stored
 
     def verify(self, run_id: str) -> Verified:
@@ -371,7 +371,7 @@ class BackupManager:
         if run.state.final:
             if run.fence is not None:
                 self.lease.release(run.fence)
-            self._spool.sweep(run_id)
+            self.spool.sweep(run_id)
             end_pause(self.ledger, run_id, self._options.pause)
         if ended and state is RunState.FAILED:
             self._failures.keep(run)
@@ -392,12 +392,12 @@ class BackupManager:
         return plan
 
     def _creator(self, plan: BackupPlan) -> BackupCreator:
-        return BackupCreator(self._spool, self.depot(plan).store, self._keyring, self.clock)
+        return BackupCreator(self.spool, self.depot(plan).store, self._keyring, self.clock)
 
     def _baselines(self, plan: BackupPlan) -> BaselineBuilder:
         depot = self.depot(plan)
         reader = LayerReader(depot.store, self._keyring)
-        return BaselineBuilder(self._spool, reader, depot.metadata, self._keyring, depot.damage)
+        return BaselineBuilder(self.spool, reader, depot.metadata, self._keyring, depot.damage)
 
     def _recorder(self, plan: BackupPlan) -> Recorder:
         run_id = plan.backup_id

@@ -21,7 +21,7 @@ from strata.model.tier import Tier
 from strata.seal.encryption import derive
 from strata.seal.frame import Compression, Emit, Fetch, FrameKey, FrameReader, FrameWriter, Header
 from strata.seal.keyring import Keyring
-from strata.storage.port import ObjectStore, ObjectWriter
+from strata.storage.port import FolderedStore, ObjectStore, ObjectWriter
 
 
 class Held(NamedTuple):
@@ -186,17 +186,23 @@ class Spool:
         """Remove everything a run left."""
         self._store.clear(run_id)
 
-    def runs(self) -> set[str]:
-        """The runs that left anything; what lies beside their folders (a lease of this machine) is none."""
-        return {info.name.partition("/")[0] for info in self._store.list() if "/" in info.name}
+    def runs(self) -> dict[str, datetime]:
+        """The runs that left anything, if only a folder, and when each last wrote.
+
+        What lies beside their folders (a lease of this machine) is none.
+        """
+        if isinstance(self._store, FolderedStore):
+            return self._store.folders()
+        newest: dict[str, datetime] = {}
+        for info in self._store.list():
+            run_id, _, below = info.name.partition("/")
+            if below:
+                newest[run_id] = max(newest.get(run_id, info.modified), info.modified)
+        return newest
 
     def names(self, run_id: str) -> list[str]:
         """What a run left."""
         return [info.name for info in self._store.list(f"{run_id}/")]
-
-    def newest(self, run_id: str) -> datetime | None:
-        """When a run last wrote here."""
-        return max((info.modified for info in self._store.list(f"{run_id}/")), default=None)
 
 
 @contextmanager

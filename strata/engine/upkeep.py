@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol, runtime_checkable
 
 from strata.catalog.catalogue import Catalogue
@@ -79,9 +79,9 @@ class Upkeep:
         A folder that neither the ledger knows nor is named like a run is not ours to remove.
         """
         swept = []
-        for run_id in sorted(self.spool.runs()):
+        for run_id, newest in sorted(self.spool.runs().items()):
             run = self.manager.ledger.run(run_id)
-            if (run and run.state.final) or (run is None and is_our_id(run_id) and self._forgotten(run_id)):
+            if (run and run.state.final) or (run is None and is_our_id(run_id) and self._forgotten(newest)):
                 self.spool.sweep(run_id)
                 swept.append(run_id)
         return swept
@@ -108,9 +108,8 @@ class Upkeep:
         ]
         return wanted[: max(_COPIES - len(under_way), 0)]
 
-    def _forgotten(self, run_id: str) -> bool:
-        newest = self.spool.newest(run_id)
-        return newest is not None and moment(self.manager.ledger) - newest > _FORGOTTEN
+    def _forgotten(self, newest: datetime) -> bool:
+        return moment(self.manager.ledger) - newest > _FORGOTTEN
 
 
 def _copy_plan(run: Run) -> CopyPlan:

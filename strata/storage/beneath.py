@@ -109,6 +109,22 @@ def walk(root: Path, within: str) -> Iterator[Entry]:
                 yield Entry(below + name, found.st_size, found.st_mtime, stat.S_ISREG(found.st_mode))
 
 
+def folders(root: Path) -> dict[str, float]:
+    """The folders directly below the root, and when each last changed: its own list, or any file below it."""
+    try:
+        with folder(root, "") as descriptor, os.scandir(descriptor) as found:
+            changed = {one.name: _changed(one) for one in found if one.is_dir(follow_symlinks=False)}
+    except OSError as error:
+        if error.errno in _GONE:
+            return {}
+        raise
+    for entry in walk(root, ""):
+        name, _, below = entry.name.partition("/")
+        if below and name in changed:
+            changed[name] = max(changed[name], entry.modified)
+    return changed
+
+
 def remove(root: Path, name: str) -> None:
     """Remove a file, and then the folders that it leaves empty; nothing happens where it is not there."""
     parts = name.split("/")
@@ -170,6 +186,11 @@ def _entries(root: Path, within: str) -> list[tuple[str, bool, os.stat_result | 
         if error.errno in _GONE:
             return []
         raise
+
+
+def _changed(entry: os.DirEntry[str]) -> float:
+    found = _known(entry)
+    return found.st_mtime if found else 0.0
 
 
 def _known(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -35,7 +35,7 @@ from strata.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from strata.storage.beneath import FileNotRegular, file, open_folder, remove, status, walk
+from strata.storage.beneath import FileNotRegular, file, folders, open_folder, remove, status, walk
 from strata.storage.beneath import folder as opened
 from strata.storage.port import Buffer, ObjectInfo, ObjectWriter, checked_name
 from strata.storage.share import MARKER, Share
@@ -123,6 +123,13 @@ class FilesystemStore:
                     yield ObjectInfo(entry.name, entry.size, modified, entry.regular)
         except OSError as error:
             raise self.failure("list", prefix or "its objects", error) from None
+
+    def folders(self) -> dict[str, datetime]:
+        self.require_share()
+        try:
+            return {name: datetime.fromtimestamp(at, UTC) for name, at in folders(self._root).items()}
+        except OSError as error:
+            raise self.failure("list", "its folders", error) from None
 
     def delete(self, name: str) -> None:
         self.check_name(name)

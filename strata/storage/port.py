@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from strata.errors import StorageError, StoreUnavailable
 
@@ -83,6 +83,15 @@ class ObjectStore(Protocol):
 
     def clear(self, folder: str) -> None:
         """Remove every object below `folder/`, and what writes that were cut short left there."""
+        ...
+
+
+@runtime_checkable
+class FolderedStore(Protocol):
+    """A store in which a folder stays when no object is in it, because a writer died."""
+
+    def folders(self) -> dict[str, datetime]:
+        """The folders directly in it, and when anything in each last changed."""
         ...
 
 

@@ -134,6 +134,20 @@ def test_what_no_ledger_knows_is_swept_after_a_day(bench: Workbench, upkeep: Upk
     assert bench.spooled() == []
 
 
+def test_a_folder_in_which_a_dead_run_left_nothing_is_swept(
+    bench: Workbench, upkeep: Upkeep, clock: SettableClock, folder: Path
+) -> None:
+    """Empty, or with half a file that no listing shows."""
+    unknown = new_run_id("full", clock.now())
+    half = folder / "spool" / unknown / "collect.hot.1" / ".tmp-0123456789abcdef"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    assert upkeep.sweep_spool() == []
+    clock.advance(timedelta(hours=26))
+    assert upkeep.sweep_spool() == [unknown]
+    assert not (folder / "spool" / unknown).exists()
+
+
 def test_old_backups_that_lie_in_the_spool_are_not_swept(
     bench: Workbench, upkeep: Upkeep, clock: SettableClock, folder: Path
 ) -> None:
