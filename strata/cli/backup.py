@@ -59,7 +59,7 @@ def backup_command(
 
     TYPE is `full` (everything is read; only what the store does not hold is written), `incremental` (what changed
     since the last backup), `differential` (since the last full one), `snapshot` or `emergency` (the keys that matter
-    most, STRATA_PATTERNS; an emergency waits for nothing and goes on without a tier that is down).
+    most, STRATA_PATTERNS; an emergency takes no lease, and goes on without a tier that does not answer).
 
     A document is data: of the tables that it describes, columns, types and keys are taken. --trust-structure takes the
     statements that create them too, and a restore into an empty database executes these: only for a document that

@@ -111,7 +111,7 @@ def tier_table(backup: BackupMetadata) -> Table:
     from rich.text import Text
 
     numbers = ("records", "logical", "stored", "ratio", "added")
-    table = plain_table("tier", *numbers, "against its parent", right=numbers, wrap=("against its parent",))
+    table = plain_table("tier", *numbers, "changes", right=numbers, wrap=("changes",))
     for content in backup.tiers:
         if content.included:
             added = size(_added(content, backup.backup_id))
