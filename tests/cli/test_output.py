@@ -49,21 +49,25 @@ def commands(command: click.Command = group, name: str = "strata") -> Iterator[t
 
 
 def arguments(name: str, command: click.Command) -> tuple[str, ...]:
-    """A call of the command that its parameters allow: here, unasked, of the latest backup."""
+    """A call of the command that its parameters allow and that can be made again: here, unasked, of the latest."""
     words = tuple(name.split()[1:])
     if name in SPECIAL:
         return words + SPECIAL[name]
     for parameter in command.params:
         value = parameter.type.choices[0] if isinstance(parameter.type, click.Choice) else "latest"
-        if isinstance(parameter, click.Argument) and parameter.required:
+        if isinstance(parameter, click.Argument):
             words += (value,)
-        elif parameter.required or {"--local", "--yes"} & set(parameter.opts):
+        elif parameter.required or {"--local", "--yes", "--replace"} & set(parameter.opts):
             assert isinstance(parameter, click.Option)
             words += (parameter.opts[0],) if parameter.is_flag else (parameter.opts[0], value)
     return words
 
 
-CALLS = [arguments(name, command) for name, command in commands()]
+CALLS = [
+    *(arguments(name, command) for name, command in commands()),
+    ("verify", "--all"),
+    ("backup", "full", "--dry-run"),
+]
 _codes: dict[tuple[str, ...], int] = {}
 
 
@@ -166,7 +170,7 @@ def test_narrow_terminal_is_told_everything(call: Call, monkeypatch: pytest.Monk
         assert code == usual(call, words), (words, shown)
         assert faultless(shown), (words, shown)
         assert "…" not in plain, (words, shown)
-        if words[0] in {"list", "show", "verify", "backup", "pin", "restore"}:
+        if words[0] in {"list", "show", "pin", "restore"}:
             assert BACKUP.search(plain), (words, shown)
 
 
