@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from strata.model.tier import StorageTier
-from tasks.stage import StageTask, wiring
+from tasks.stage import StageTask, logger, wiring
 from tasks.words import size
 
 
@@ -13,6 +13,8 @@ from tasks.words import size
 def mark(run_id: str) -> str:
     """Mark the backups that need not be kept, and take back marks of those that must."""
     marked = wiring().prunes.mark(run_id)
+    for sentence in marked.missed:
+        logger.error("a mark of %s is not in every store: %s", run_id, sentence)
     return f"{len(marked.marked)} marked, {len(marked.unmarked)} unmarked"
 
 
@@ -20,6 +22,8 @@ def mark(run_id: str) -> str:
 def sweep_store(run_id: str, store: str) -> str:
     """Remove from one store what has waited out its grace, and what nothing names."""
     swept = wiring().prunes.sweep(run_id, StorageTier(store))
+    for sentence in swept.failed:
+        logger.error("%s could not remove all from %s: %s", run_id, store.upper(), sentence)
     return f"{swept.manifests} backups, {swept.layers} layers, {size(swept.bytes)}"
 
 

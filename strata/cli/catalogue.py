@@ -6,6 +6,7 @@ import click
 
 from strata.cli.choosing import tell_silent
 from strata.cli.output import Output, common_options, plain_table, size, styled
+from strata.errors import StorageError
 
 
 @click.group("catalogue")
@@ -15,8 +16,8 @@ def catalogue_command() -> None:
 
 @catalogue_command.command("rebuild")
 @common_options
-def rebuild(output: Output) -> None:
-    """Forget what is kept of every configured store, and read it anew."""
+def rebuild(output: Output) -> int:
+    """Forget what is kept of every configured store, and read it anew; ends with 7 where one does not answer."""
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
@@ -33,6 +34,7 @@ def rebuild(output: Output) -> None:
     for tier, count in read.items():
         output.say(f"{tier.upper()}: {count:,} backups were read.")
     output.document({"read": read, "silent": view.silent, "unreadable": len(view.unreadable)})
+    return StorageError.exit_code if view.silent else 0
 
 
 @catalogue_command.command("status")

@@ -13,7 +13,7 @@ from strata.cli.backup import check_followable, sender
 from strata.cli.listing import UNSOUND
 from strata.cli.looking import look_around
 from strata.cli.output import Output, Seconds, common_options, plain_table, refuse_waiting_options, size
-from strata.errors import Refused, SettingError
+from strata.errors import Refused, SettingError, StorageError
 from strata.model.tier import Tier
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def prune_command(
 
     First they are marked. After the time of grace (STRATA_PRUNE_GRACE_HOURS) the next prune removes their manifests,
     and each layer that no backup of its store names. Nothing goes while a clock lies, while a store is silent, or from
-    a store with a manifest that cannot be read or a backup that disappeared: then it ends with 17. --dry-run shows too
+    a store with a manifest that cannot be read or a backup that disappeared: then it ends with 17. Where a store does
+    not let something go or does not take a mark, the rest is done all the same, and it ends with 7. --dry-run shows too
     what moves to ARCHIVE by its age.
     """
     from strata.cli.watching import here, outcome, tell_sent
@@ -74,7 +75,7 @@ def prune_command(
             hint="Set STRATA_RESULT_URL as the workers have it; where there are none, say --no-workers.",
         )
     if local:
-        return _show_done(
+        return show_done(
             output, run_id, here(output, runs.manager, run_id, f"Prune {run_id}", lambda: prune_here(runs, run_id))
         )
     app = sender(wiring.settings)
@@ -84,7 +85,7 @@ def prune_command(
         tell_sent(output, run_id)
         return 0
     result = outcome(output, wiring.ledger, run_id, f"Prune {run_id}", timeout, Stage.FINISH)
-    return _show_done(output, run_id, Pruned.model_validate_json(result))
+    return show_done(output, run_id, Pruned.model_validate_json(result))
 
 
 def _does_anything(plan: PrunePlan) -> bool:
@@ -179,9 +180,13 @@ def _code(*frozen: Sequence[str]) -> int:
     return UNSOUND if any(frozen) else 0
 
 
-def _show_done(output: Output, run_id: str, pruned: Pruned) -> int:
+def show_done(output: Output, run_id: str, pruned: Pruned) -> int:
+    """Show what a prune did and what it could not do; the exit code."""
     output.document({"run_id": run_id, **pruned.model_dump(mode="json")})
-    code = _code(*(store.frozen for store in pruned.stores))
+    failed = [*pruned.marks.missed, *(sentence for store in pruned.stores for sentence in store.failed)]
+    code = StorageError.exit_code if failed else _code(*(store.frozen for store in pruned.stores))
+    for sentence in dict.fromkeys(failed):
+        output.error(f"Not all was done: {sentence}", "The next prune does the rest once the store lets it.")
     if output.json:
         return code
     output.say(f"{len(pruned.marks.marked)} backups were marked, {len(pruned.marks.unmarked)} stay after all.")

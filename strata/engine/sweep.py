@@ -7,9 +7,10 @@ next one removes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from strata.catalog.history import HISTORY, is_failed_run
@@ -37,6 +38,8 @@ _THREADS: Final = 8
 _LOOK_SECONDS: Final = 2.0
 """How old the last look at the intents of copies may be when a layer goes."""
 
+_MOST_FAILED: Final = 3
+
 _KEEPING: Final = ((NoteKind.PINNED, NoteKind.UNPINNED), (NoteKind.HELD, NoteKind.RELEASED))
 
 _OLD_RUNS: Final = timedelta(days=180)
@@ -59,7 +62,9 @@ class Swept(Document):
     left: int = 0
     """Backups and layers for the next sweep: this one took its time, or they are locked, or needed after all."""
     frozen: tuple[str, ...] = ()
-    """Why nothing was removed, or no more than that."""
+    """Why nothing was to be removed."""
+    failed: tuple[str, ...] = ()
+    """Why something could not be removed that was to be."""
 
 
 class Sweep:
@@ -73,25 +78,26 @@ class Sweep:
         self._until = clock.monotonic() + SWEEP_SECONDS
         self._looked, self._wanted = float("-inf"), frozenset[str]()
         self._objects = self._bytes = self._locked = 0
+        self._failed: list[str] = []
 
     def run(self) -> Swept:
-        """Remove it all, or as much as there is time for; a store that fails meanwhile is told, and fails no other."""
+        """Remove it all, or as much as there is time for; what cannot be removed is told, and keeps nothing else."""
         gone = layers = 0
-        failure = ""
         try:
             stayed: set[str] = set()
             told = self._tell_removal()
             for item in self._plan.manifests:
-                if self._remove_manifest(item.name):
+                if self._try(self._remove_manifest, item.name):
                     gone += 1
                 else:
                     stayed.update(self._named.get(item.name, ()))
             if not told:
                 self._tell_removal()
-            layers = sum(self._remove_layer(layer.layer_id, stayed) for layer in self._plan.layers)
+            remove = partial(self._remove_layer, stayed)
+            layers = sum(self._try(remove, layer.layer_id) for layer in self._plan.layers)
             self._remove_left_notes()
         except StorageError as error:
-            failure = error.sentence
+            self._failed.append(error.sentence)
         return Swept(
             storage_tier=self._depot.tier,
             manifests=gone,
@@ -100,8 +106,18 @@ class Sweep:
             bytes=self._bytes,
             locked=self._locked,
             left=len(self._plan.manifests) - gone + len(self._plan.layers) - layers,
-            frozen=(failure,) if failure else (),
+            failed=tuple(dict.fromkeys(self._failed)),
         )
+
+    def _try(self, remove: Callable[[str], bool], name: str) -> bool:
+        """Whether it is gone. After some failures no more is tried: each takes the time of all its retries."""
+        if len(self._failed) >= _MOST_FAILED:
+            return False
+        try:
+            return remove(name)
+        except StorageError as error:
+            self._failed.append(error.sentence)
+            return False
 
     def _tell_removal(self) -> bool:
         """Say in the store what is about to go from it; where it is full, that has to wait until something went."""
@@ -127,7 +143,7 @@ class Sweep:
         self._remove_notes(backup_id)
         return True
 
-    def _remove_layer(self, layer_id: str, stayed: set[str]) -> bool:
+    def _remove_layer(self, stayed: set[str], layer_id: str) -> bool:
         """Whether all of it is gone, its notes too."""
         if layer_id in stayed or self._clock.monotonic() > self._until or layer_id in self._intended():
             return False

@@ -206,6 +206,16 @@ def test_catalogue_is_kept_and_made_anew(strata: Command, backup_id: str, two_st
     assert backup_id in strata("list").out
 
 
+def test_a_rebuild_that_could_not_read_a_store_says_so(
+    strata: Command, backup_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What answers is read, and the exit code is that of a store that does not."""
+    assert backup_id
+    monkeypatch.setenv("STRATA_CLOUD_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    said = strata("catalogue", "rebuild", "--json")
+    assert (said.code, said.document["read"], list(said.document["silent"])) == (7, {"local": 1}, ["cloud"])
+
+
 def test_a_failed_run_outlives_the_ledger(strata: Command, two_stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no ledger to ask, `runs` and `list --status failed` tell of it from the stores, with its reason."""
     monkeypatch.setenv("STRATA_HOT_URL", f"redis://127.0.0.1:{free_port()}/0")

@@ -32,6 +32,7 @@ from strata.planning.tier_strategy import Placement, TierStrategy
 from strata.sources.glob import matcher
 from strata.storage.filesystem import Durability, FilesystemStore
 from strata.storage.port import ObjectStore
+from strata.storage.wrapped import WrappedStore
 from strata.testing import FlakyStore, Key, MemoryRecord, Moment, SettableClock
 from tests.engine.workbench import Workbench, tiers_of
 
@@ -249,6 +250,60 @@ def test_a_store_that_is_silent_stops_everything(pruning: Pruning) -> None:
         assert pruning.prune().stores[0].frozen
     pruning.flaky[1].fails = frozenset()
     assert old.backup_id in pruning.held()
+
+
+class Stubborn(WrappedStore):
+    """Does not let go of what has these words in its name."""
+
+    words: tuple[str, ...] = ()
+
+    def delete(self, name: str) -> None:
+        if any(word in name for word in self.words):
+            raise StoreUnavailable(f"{self.url} does not remove {name}")
+        super().delete(name)
+
+
+@pytest.mark.parametrize("word", ["manifests/full002", "layers/full002-hot/layer.json"])
+def test_what_cannot_be_removed_keeps_nothing_else(pruning: Pruning, word: str) -> None:
+    """It is named, with its layers where it is a manifest; the others go, and the next prune does the rest."""
+    local = pruning.bench.depot
+    stubborn = Stubborn(local.store)
+    for number in range(3):
+        pruning.clock.advance(timedelta(seconds=1))
+        pruning.bench.backup(pruning.run_id("full"), fresh=True)
+        pruning.states[f"full{number + 1:03d}"] = dict(pruning.records)
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup(BackupType.FULL)
+    pruning.prune()
+    pruning.clock.advance(timedelta(days=2))
+    pruning.bench.depots._depots[LOCAL] = replace(local, store=stubborn)
+    stubborn.words = (word,)
+    swept = pruning.prune().stores[0]
+    assert (swept.manifests, swept.frozen) == (2 if word.startswith("manifests") else 3, ())
+    assert [word in sentence for sentence in swept.failed] == [True]
+    assert swept.left > 0
+    pruning.restores()
+    stubborn.words = ()
+    pruning.clock.advance(timedelta(days=2))
+    again = pruning.prune().stores[0]
+    assert (again.failed, again.left) == ((), 0)
+    pruning.restores()
+
+
+def test_a_store_that_removes_nothing_is_not_asked_for_long(pruning: Pruning) -> None:
+    """Each failure takes the time of its retries: after a few the rest waits for the next prune."""
+    for _ in range(6):
+        pruning.clock.advance(timedelta(seconds=1))
+        pruning.bench.backup(pruning.run_id("full"), fresh=True)
+    pruning.clock.advance(timedelta(days=91))
+    pruning.backup(BackupType.FULL)
+    pruning.prune()
+    pruning.clock.advance(timedelta(days=2))
+    stubborn = Stubborn(pruning.bench.depot.store)
+    stubborn.words = ("manifests/", "layers/")
+    pruning.bench.depots._depots[LOCAL] = replace(pruning.bench.depot, store=stubborn)
+    swept = pruning.prune().stores[0]
+    assert (swept.manifests, swept.layers, len(swept.failed)) == (0, 0, 3)
 
 
 def test_what_is_known_of_unfinished_restores_stays(pruning: Pruning) -> None:
@@ -479,7 +534,7 @@ def test_whatever_happens_what_is_claimed_restores_and_what_is_kept_is_there(fol
     for _ in range(50):
         chance.choices(steps, [12, 3, 4, 4, 10, 9, 0.3])[0]()
     pruning.restores()
-    assert sum(store.manifests for store in gone) > 0 or any(store.frozen for store in gone)
+    assert sum(store.manifests for store in gone) > 0 or any(store.frozen or store.failed for store in gone)
 
 
 def test_a_backup_under_restore_is_not_swept(pruning: Pruning) -> None:
