@@ -26,11 +26,11 @@ from strata.catalog.row import Entered, Kept, LayerFacts, Row, Stamp
 from strata.catalog.signed import Signer
 from strata.errors import KeyringError
 from strata.model.backup_type import BackupType
-from strata.model.coverage import Coverage, SourceKind
+from strata.model.coverage import Coverage, Parts, SourceKind
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.tier import Tier
 
-_VERSION: Final = 7
+_VERSION: Final = 8
 _DOMAIN: Final = b"strata cache v0\n"
 _SEAL_DOMAIN: Final = b"strata cache seal v0\n"
 _BUSY_SECONDS: Final = 1.0
@@ -43,6 +43,7 @@ _NOT_NOW: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CA
 _SCHEMA: Final = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE store (url TEXT NOT NULL, seal BLOB);
+CREATE TABLE part (number INTEGER PRIMARY KEY, parts TEXT NOT NULL UNIQUE);
 CREATE TABLE layer (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, bytes INTEGER, begun TEXT);
 CREATE TABLE manifest (
     name TEXT PRIMARY KEY, size INTEGER, modified INTEGER, key_id TEXT, backup_id TEXT, type TEXT, generation INTEGER,
@@ -56,7 +57,7 @@ CREATE TABLE note (
 """
 
 
-_SEALED: Final = ("layer", "manifest", "note")
+_SEALED: Final = ("layer", "manifest", "note", "part")
 _Tables = list[list[tuple[Any, ...]]]
 """The rows of each of them."""
 
@@ -219,13 +220,13 @@ def _tables(database: sqlite3.Connection) -> _Tables:
 
 
 def _read(tables: _Tables) -> Kept:
-    layer_rows, manifest_rows, note_rows = tables
+    layer_rows, manifest_rows, note_rows, part_rows = tables
     layers: dict[int, str] = {}
     moment = datetime.fromisoformat
     facts: dict[str, LayerFacts] = {}
     for number, layer_id, count, begun in layer_rows:
         layers[number], facts[layer_id] = layer_id, LayerFacts(count, moment(begun))
-    types, covered = {kind.value: kind for kind in BackupType}, _Covered()
+    types, covered = {kind.value: kind for kind in BackupType}, _Covered(dict(part_rows))
     rows: dict[str, Entered] = {}
     for (
         name, size, modified, key_id, backup_id, kind, generation, created, recorded, parent, covers, records, logical,
@@ -258,9 +259,10 @@ def _write(database: sqlite3.Connection, new: Kept, gone: list[str]) -> None:
         [(layer_id, one.stored_bytes, one.begun.isoformat()) for layer_id, one in new.layers.items()],
     )
     numbers = dict(database.execute("SELECT id, number FROM layer"))
+    parts = _part_numbers(database, new)
     database.executemany(
         f"INSERT OR REPLACE INTO manifest VALUES ({', '.join('?' * 20)})",  # noqa: S608 - question marks
-        [(name, *one.stamp, one.key_id, *_columns(one.value, numbers)) for name, one in new.rows.items()],
+        [(name, *one.stamp, one.key_id, *_columns(one.value, numbers, parts)) for name, one in new.rows.items()],
     )
     database.executemany(
         "INSERT OR REPLACE INTO note VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -277,7 +279,7 @@ def _forget_layers(database: sqlite3.Connection) -> None:
     database.executemany("DELETE FROM layer WHERE number = ?", [(one,) for one in known if one not in named])
 
 
-def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
+def _columns(row: Row | Note, numbers: dict[str, int], parts: dict[str, int]) -> tuple[Any, ...]:
     assert isinstance(row, Row)
     return (
         row.backup_id,
@@ -286,7 +288,7 @@ def _columns(row: Row | Note, numbers: dict[str, int]) -> tuple[Any, ...]:
         row.created_at.isoformat(),
         row.recorded_at.isoformat(),
         row.parent,
-        _covers_text(row.covers),
+        _covers_text(row.covers, parts),
         row.records,
         row.logical_bytes,
         row.added_bytes,
@@ -304,16 +306,41 @@ def _note_columns(note: Row | Note) -> tuple[str, ...]:
     return note.kind.value, note.subject, note.at.isoformat(), json.dumps(note.body), note.store
 
 
-def _covers_text(covers: Iterable[Coverage]) -> str:
+def _part_numbers(database: sqlite3.Connection, new: Kept) -> dict[str, int]:
+    """The numbers of the lists of parts: thousands of backups have the same."""
+    rows = (one.value for one in new.rows.values())
+    texts = {_parts_text(one.parts) for row in rows if isinstance(row, Row) for one in row.covers}
+    database.executemany("INSERT OR IGNORE INTO part (parts) VALUES (?)", [(text,) for text in sorted(texts)])
+    return dict(database.execute("SELECT parts, number FROM part"))
+
+
+def _parts_text(parts: Parts) -> str:
+    return json.dumps([parts.key, *parts.marks])
+
+
+def _covers_text(covers: Iterable[Coverage], parts: dict[str, int]) -> str:
     return json.dumps(
-        [[one.tier, one.source, one.records, one.torn, one.late, one.half, *one.patterns] for one in covers]
+        [
+            [
+                one.tier,
+                one.source,
+                one.records,
+                one.torn,
+                one.late,
+                one.half,
+                parts[_parts_text(one.parts)],
+                *one.patterns,
+            ]
+            for one in covers
+        ]
     )
 
 
 class _Covered:
-    """Reads what backups cover; equal scopes become one object, for thousands of backups have the same."""
+    """Reads what backups cover; equal scopes and parts become one object, as thousands of backups have the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Mapping[int, str]) -> None:
+        self._parts = {number: Parts(key, tuple(marks)) for number, (key, *marks) in _loaded(parts)}
         self._tiers = {tier.value: tier for tier in Tier}
         self._sources = {source.value: source for source in SourceKind}
         self._patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -322,10 +349,15 @@ class _Covered:
         return tuple([self._one(*one) for one in json.loads(text)])
 
     def _one(
-        self, tier: str, source: str, records: int | None, torn: str, late: int, half: str, *patterns: str
+        self, tier: str, source: str, records: int | None, torn: str, late: int, half: str, parts: int, *patterns: str
     ) -> Coverage:
         same = self._patterns.setdefault(patterns, patterns)
-        return Coverage(self._tiers[tier], self._sources[source], same, records, torn, late, half)
+        return Coverage(self._tiers[tier], self._sources[source], same, records, torn, late, half, self._parts[parts])
+
+
+def _loaded(parts: Mapping[int, str]) -> Iterator[tuple[int, list[str]]]:
+    for number, text in parts.items():
+        yield number, json.loads(text)
 
 
 def _reason(error: BaseException) -> str:

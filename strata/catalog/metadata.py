@@ -57,6 +57,7 @@ class BackupMetadataManager:
         self._signer = signer
         self._summaries: dict[str, BackupSummary] = {}
         self._refs: dict[str, LayerRef] = {}
+        self._parts: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.listed: frozenset[str] = frozenset()
         """The backups that the store listed when the context was last read."""
 
@@ -169,6 +170,7 @@ class BackupMetadataManager:
                     stack=tuple(self._refs.setdefault(ref.digest, ref) for ref in content.stack),  # shared by many
                     torn=content.torn,
                     half=content.half,
+                    parts=self._parts.setdefault(content.parts, content.parts),
                 )
                 for content in backup.tiers
             ),

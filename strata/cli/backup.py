@@ -99,7 +99,7 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
 def _here(
     output: Output, settings: Settings, kind: BackupType, run_id: str, handed: Handed | None, *, fresh: bool
 ) -> int:
-    from strata.cli.doubts import doubts_of, tell_doubts
+    from strata.cli.doubts import doubts_of, tell_doubts, with_names
     from strata.cli.summary import show_made
     from strata.cli.watching import here
     from strata.engine.dead import of_this_process
@@ -120,7 +120,7 @@ def _here(
         finally:
             if name:
                 wiring.spool.delete([name])  # a run that was refused sweeps nothing
-    doubts = doubts_of(wiring, manager.ledger, kind, run_id)
+    doubts = with_names(wiring, run_id, doubts_of(wiring, manager.ledger, kind, run_id))
     show_made(output, made, wiring.keyring, doubts)
     missing = _copy_here(output, manager, run_id)
     return tell_doubts(output, run_id, doubts) or missing
@@ -158,7 +158,7 @@ def _through_workers(
     wait: bool,
     fresh: bool,
 ) -> int:
-    from strata.cli.doubts import doubt_documents, doubts_of, doubts_recorded, tell_doubts
+    from strata.cli.doubts import doubt_documents, doubts_of, doubts_recorded, tell_doubts, with_names
     from strata.cli.looking import IN_HASTE, look_around
     from strata.cli.summary import show_made
     from strata.cli.watching import follow, tell_sent
@@ -187,7 +187,7 @@ def _through_workers(
         output.note(f"What it holds cannot be shown here: {error.sentence}")
         output.document({"backup_id": run_id, "doubts": doubt_documents(doubts)})
     else:
-        doubts = doubts_of(wiring, wiring.ledger, kind, run_id)
+        doubts = with_names(wiring, run_id, doubts_of(wiring, wiring.ledger, kind, run_id))
         show_made(output, made, wiring.keyring, doubts)
     return tell_doubts(output, run_id, doubts)
 

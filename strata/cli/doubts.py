@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from strata.catalog.ledger import Ledger
     from strata.store_wiring import StoreWiring
 
+_NAMED: Final = 5
+
 IN_DOUBT: Final = 14
 """The exit code of `strata backup` where the backup is made, but may be incomplete."""
 
@@ -42,6 +44,25 @@ def doubts_recorded(ledger: Ledger, backup_id: str) -> tuple[Doubt, ...]:
 
     result = ledger.result(backup_id, Stage.RECORD, "")
     return Recorded.model_validate_json(result).doubts if result else ()
+
+
+def with_names(wiring: StoreWiring, backup_id: str, doubts: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    """The doubts, those about parts with the names of these, where the keyring opens both backups."""
+    return tuple(_with_names(wiring, backup_id, doubt) if doubt.against else doubt for doubt in doubts)
+
+
+def _with_names(wiring: StoreWiring, backup_id: str, doubt: Doubt) -> Doubt:
+    from strata.engine.details import open_details, parts_lost
+    from strata.errors import StrataError
+
+    try:
+        found = [wiring.catalogue.found(one).manifest for one in (doubt.against, backup_id)]
+        before, now = (open_details(wiring.keyring, one) for one in found)
+    except StrataError:  # they are named in a backup that another key seals, or that no store gives now
+        return doubt
+    names = parts_lost(before, now, doubt.tier) if doubt.tier else []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return doubt.model_copy(update={"sentence": f"{doubt.sentence}: {', '.join(names[:_NAMED])}{more}"})
 
 
 def tell_doubts(output: Output, backup_id: str, doubts: Sequence[Doubt]) -> int:

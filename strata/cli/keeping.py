@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.choosing import LATEST, tell_unable
+from strata.cli.doubts import with_names
 from strata.cli.output import Output, common_options, styled
 from strata.model.tier import StorageTier
 
@@ -81,8 +82,8 @@ def accept_command(output: Output, backup: str, reason: str) -> None:
         output.document({"backup_id": backup_id, "kind": "accepted", "noted": [], "missed": {}, "doubts": []})
         return
     told = [doubt.sentence for doubt in doubts]
-    for sentence in told:
-        output.note(f"Accepted: {sentence}.")
+    for doubt in with_names(wiring, backup_id, doubts):
+        output.note(f"Accepted: {doubt.sentence}.")
     _write(
         output, wiring, backup_id, "accepted", {"doubts": told, **({"reason": reason} if reason else {})}, "is accepted"
     )

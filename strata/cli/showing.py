@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strata.cli.choosing import find, store_option, type_option
-from strata.cli.doubts import doubt_documents
+from strata.cli.doubts import doubt_documents, with_names
 from strata.cli.output import Output, age, common_options, facts, local_time, plain_table, size, styled
 from strata.errors import SettingError, StrataError
 from strata.model.record import NOT_HELD
@@ -42,7 +42,7 @@ def show_command(output: Output, backup: str, kind: str | None, store: StorageTi
     entry, notes = wiring.catalogue.entry(found)
     unknown = set(StorageTier) if store else {*found.unable, *wiring.catalogue.silent_stores}
     missing = [tier for tier in _lacking(wiring, entry) if tier not in unknown]
-    doubts = wiring.catalogue.seen.judgement.doubts(entry)
+    doubts = with_names(wiring, entry.backup_id, wiring.catalogue.seen.judgement.doubts(entry))
     told = {"copies", "pinned", "legal_hold", "removal_marked_at", "accepted"}
     known = entry.model_dump(mode="json", include=told)
     held = _held(wiring.keyring, manifest)

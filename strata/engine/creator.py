@@ -15,6 +15,7 @@ from strata import __version__
 from strata.clock import Clock
 from strata.content.blocks import decode_block, encode_block, first_key, in_key_order, split_rows
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
+from strata.content.marks import PartMarker
 from strata.content.proof import Prover
 from strata.engine.details import reasons_of, seal_details
 from strata.engine.layers import LayerReader
@@ -25,10 +26,11 @@ from strata.engine.survey import VERIFY_THREADS, Damage, survey, survey_presence
 from strata.engine.verifier import Listings, Verifier
 from strata.errors import IntegrityError, ObjectExists
 from strata.model.backup_type import RULES, Reads
+from strata.model.coverage import SourceKind
 from strata.model.layer import Layer, LayerKind, LayerRef, ObjectKind, StoredObject
 from strata.model.manifest import FORMAT_VERSION, HALF_RESTORED, BackupMetadata, TierContent
 from strata.model.plan import BackupPlan, TierPlan
-from strata.model.record import RECORD_SCHEMA
+from strata.model.record import PARTS, RECORD_SCHEMA
 from strata.model.run import Progress
 from strata.model.ticket import (
     Baselined,
@@ -173,6 +175,12 @@ class BackupCreator:
         there = [part for part in collected if not part.missing]
         descriptions = {part.tier.value: self._description(plan, part) for part in there}
         descriptions |= {part.tier.value: {"failure": part.failure} for part in collected if part.missing}
+        marker = PartMarker(derive(self._fingerprint_secret(plan), b"part"))
+        parts = {
+            part.tier: marker.marks(part.tier, descriptions[part.tier].get(PARTS, ()))
+            for part in there
+            if plan.tier(part.tier).source is not SourceKind.HANDED  # a document may say anything
+        }
         return BackupMetadata(
             format=FORMAT_VERSION,
             backup_id=plan.backup_id,
@@ -189,7 +197,7 @@ class BackupCreator:
             fingerprint_key_id=plan.fingerprint_key_id,
             parent=plan.parent,
             reasons=(*plan.reasons, *reasons_of(descriptions, plan.backup_id)),
-            tiers=tuple(_content(tier, collected, merged, written) for tier in plan.tiers),
+            tiers=tuple(_content(tier, collected, merged, written, parts.get(tier.tier, ())) for tier in plan.tiers),
             borrowed=tuple(borrowed),
             seconds={name: round(value, 3) for name, value in seconds.items()},
             written_by=f"strata {__version__}",
@@ -291,7 +299,11 @@ def prove_all(verifier: Verifier, work: Sequence[tuple[str, StoredObject]], repo
 
 
 def _content(
-    tier: TierPlan, collected: Sequence[Collected], merged: Merged, written: Sequence[LayerRef]
+    tier: TierPlan,
+    collected: Sequence[Collected],
+    merged: Merged,
+    written: Sequence[LayerRef],
+    parts: tuple[str, ...],
 ) -> TierContent:
     """What the manifest says of one tier."""
     part = next((one for one in collected if one.tier is tier.tier), None)
@@ -315,6 +327,7 @@ def _content(
         records=result.records,
         logical_bytes=result.logical_bytes,
         patterns=tier.patterns,
+        parts=parts,
         cut={**part.cut, **({HALF_RESTORED: tier.half} if tier.half else {})},
         parent=tier.parent,
         changes=result.changes,

@@ -10,8 +10,9 @@ from typing import Any
 from strata.errors import IntegrityError
 from strata.model.layer import ObjectKind
 from strata.model.manifest import BackupMetadata
-from strata.model.record import NOT_HELD
+from strata.model.record import NOT_HELD, PARTS
 from strata.model.tier import Tier
+from strata.planning.parts import names_lost
 from strata.seal.compression import CompressionService
 from strata.seal.frame import Compression, FrameKey, FrameWriter, Header, open_whole
 from strata.seal.keyring import Keyring
@@ -57,6 +58,11 @@ def not_held(descriptions: Mapping[str, Any]) -> dict[Tier, list[str]]:
     """By tier, what could not come back into an empty service because something that it needs is not in the backup."""
     found = {Tier(name): description.get(NOT_HELD) for name, description in descriptions.items()}
     return {tier: list(sentences) for tier, sentences in found.items() if sentences}
+
+
+def parts_lost(before: Mapping[str, Any], now: Mapping[str, Any], tier: Tier) -> list[str]:
+    """The names of the parts of a tier that one backup's descriptions tell and another's do not."""
+    return names_lost(tier, before.get(tier, {}).get(PARTS, ()), now.get(tier, {}).get(PARTS, ()))
 
 
 def reasons_of(descriptions: Mapping[str, Any], backup_id: str) -> list[str]:

@@ -30,7 +30,7 @@ from strata.seal.keyring import Keyring
 
 _SHORT_MEETING: Final = 0.5
 
-_NO_PARENT: Final = {DoubtKind.FEWER, DoubtKind.HALF_RESTORED}
+_NO_PARENT: Final = {DoubtKind.FEWER, DoubtKind.PART_MISSING, DoubtKind.HALF_RESTORED}
 """Doubts about a tier on which nothing is built."""
 
 

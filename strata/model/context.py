@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from strata.model.backup_type import RULES, BackupType, Parent
-from strata.model.coverage import Coverage, SourceKind
+from strata.model.coverage import Coverage, Parts, SourceKind
 from strata.model.layer import Document, LayerRef
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -30,14 +30,15 @@ class TierSummary(Document):
     stack: tuple[LayerRef, ...]
     torn: str = ""
     half: str = ""
+    parts: tuple[str, ...] = ()
 
-    @property
-    def coverage(self) -> Coverage | None:
-        """What the backup covers of the tier; None where nothing of it was asked for."""
+    def coverage(self, key: str) -> Coverage | None:
+        """What the backup covers of the tier; None where nothing of it was asked for. `key` made the marks of parts."""
         if self.source is None:
             return None
         records = self.records if self.stack else None
-        return Coverage(self.tier, self.source, self.patterns, records, torn=self.torn, half=self.half)
+        parts = Parts(key, self.parts)
+        return Coverage(self.tier, self.source, self.patterns, records, torn=self.torn, half=self.half, parts=parts)
 
     @property
     def dead_share(self) -> float:
@@ -64,7 +65,7 @@ class BackupSummary(Document):
     @property
     def covers(self) -> tuple[Coverage, ...]:
         """What it covers, by tier."""
-        return tuple(coverage for tier in self.tiers if (coverage := tier.coverage))
+        return tuple(coverage for tier in self.tiers if (coverage := tier.coverage(self.fingerprint_key_id)))
 
     def tier(self, tier: Tier) -> TierSummary | None:
         """What it holds of a tier, if anything."""

@@ -22,6 +22,15 @@ class SourceKind(StrEnum):
     """The application's state manager."""
 
 
+class Parts(NamedTuple):
+    """The parts of a tier that a backup holds, by marks that tell nothing of their names (docs/format.md)."""
+
+    key: str = ""
+    """The fingerprint key that the marks were made with: no others compare with them. Empty where nothing is told."""
+    marks: tuple[str, ...] = ()
+    """Sorted."""
+
+
 class Coverage(NamedTuple):
     """What a backup covers of one tier; `records` is None where the tier was to be read and could not be."""
 
@@ -35,6 +44,8 @@ class Coverage(NamedTuple):
     """Objects that changed or went after the cut, before they could be read."""
     half: str = ""
     """The sentence on a restore that may have left the tier half overwritten; empty where none did."""
+    parts: Parts = Parts()
+    """Which tables, databases or prefix of the tier it holds."""
 
     @property
     def held(self) -> bool:
@@ -63,6 +74,10 @@ class Expected(Document):
     """The median of the records of the last backups with the scope and source; None where there is none."""
     last: int | None = None
     """The records of the last of them."""
+    parts: Parts = Parts()
+    """The parts that the last backup of any type held that read it from there."""
+    parts_of: str = ""
+    """That backup."""
 
 
 class DoubtKind(StrEnum):
@@ -72,6 +87,8 @@ class DoubtKind(StrEnum):
     """It lacks a tier."""
     NARROWER = "narrower"
     """It covers fewer keys of a tier than earlier ones."""
+    PART_MISSING = "part-missing"
+    """It lacks a table, a database or a prefix that earlier ones held."""
     OTHER_SOURCE = "other-source"
     """It read a tier from elsewhere than earlier ones."""
     EMPTY = "empty"
@@ -95,3 +112,5 @@ class Doubt(Document):
     kind: DoubtKind
     tier: Tier | None
     sentence: str
+    against: str = ""
+    """Of a part that is missing, the backup that held it."""

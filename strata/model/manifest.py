@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from pydantic import model_validator
 
 from strata.model.backup_type import BackupType
-from strata.model.coverage import Coverage, SourceKind, torn_apart
+from strata.model.coverage import Coverage, Parts, SourceKind, torn_apart
 from strata.model.layer import Document, LayerKind, LayerRef
 from strata.model.scope import Scope
 from strata.model.tier import StorageTier, Tier
@@ -48,6 +48,8 @@ class TierContent(Document):
     logical_bytes: int
     """Bytes of their values."""
     patterns: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    """Marks of the tables, databases or prefix that were read; none where the source tells no parts."""
     cut: dict[str, Any]
     parent: str | None = None
     """The backup whose view of the tier this one's was compared with."""
@@ -75,14 +77,15 @@ class TierContent(Document):
         """The keys the backup covers."""
         return Scope(self.patterns)
 
-    @property
-    def coverage(self) -> Coverage | None:
-        """What the backup covers of the tier; None where nothing of it was asked for."""
+    def coverage(self, key: str) -> Coverage | None:
+        """What the backup covers of the tier; None where nothing of it was asked for. `key` made the marks of parts."""
         if self.source is None:
             return None
         late = self.cut.get("changed_after", 0) + self.cut.get("gone_after", 0)
         records = self.records if self.included else None
-        return Coverage(self.tier, self.source, self.patterns, records, self.torn, late, self.half)
+        return Coverage(
+            self.tier, self.source, self.patterns, records, self.torn, late, self.half, Parts(key, self.parts)
+        )
 
     @property
     def torn(self) -> str:
@@ -157,7 +160,7 @@ class BackupMetadata(Document):
     @property
     def covers(self) -> tuple[Coverage, ...]:
         """What it covers, by tier."""
-        return tuple(coverage for tier in self.tiers if (coverage := tier.coverage))
+        return tuple(coverage for tier in self.tiers if (coverage := tier.coverage(self.fingerprint_key_id)))
 
     @property
     def records(self) -> int:

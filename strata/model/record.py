@@ -37,6 +37,12 @@ CHUNK_REF_BYTES: Final = 40
 NOT_HELD: Final = "not_held"
 """The member of a description that says, a sentence each, what its records need and the backup does not hold."""
 
+PARTS: Final = "parts"
+"""The member of a description that names the parts of the tier that were read: tables, databases, a prefix.
+
+Each is a path, outermost step first; the empty path is the whole tier.
+"""
+
 VALUE_BYTES: Final = "value_bytes"
 """The member of a description, given by a restore, that says how many bytes the values of its records have."""
 

@@ -4,6 +4,7 @@ Backups are judged in the order of their generations, which no clock upsets:
 
 - of a type, each tier that the last good backup held, and at least its scope, from the same source;
 - of the first of a type, each tier that the last good FULL held, from the same source;
+- the tables, databases or prefix of each tier that the last good backup of any type held;
 - no tier without records, unless the last backup of that scope was empty too;
 - every tier cut together with the others;
 - no tier that a restore may have left half overwritten;
@@ -21,9 +22,10 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from strata.model.backup_type import BackupType
-from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, SourceKind, torn_apart
+from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, Parts, SourceKind, torn_apart
 from strata.model.scope import Scope
 from strata.model.tier import Tier
+from strata.planning.parts import lost, sentence
 
 COMPARED: Final = 10
 """The median is that of so many backups."""
@@ -71,6 +73,7 @@ class History:
     def __init__(self) -> None:
         self._held: dict[BackupType, dict[Tier, _Held]] = {}
         self._records: dict[_Kind, deque[int]] = {}
+        self._parts: dict[tuple[Tier, SourceKind], tuple[Parts, str]] = {}
 
     def expected(self, backup_type: BackupType, covers: Iterable[Coverage]) -> tuple[Expected, ...]:
         """What is expected of the next backup of a type, which will cover this."""
@@ -95,13 +98,13 @@ class History:
     def add(self, backup: Judged) -> tuple[Doubt, ...]:
         """The doubts about the next backup; each of its tiers of which nobody has any counts from now on."""
         if self._is_as_usual(backup):
-            self._count(backup.backup_type, backup.covers)
+            self._count(backup, backup.covers)
             return ()
         doubts = doubts_about(backup.backup_type, self.expected(backup.backup_type, backup.covers), backup.covers)
         if backup.accepted and doubts:
             self._forget(backup)
         doubted = set() if backup.accepted else {tier for doubt in doubts for tier in _tiers_of(doubt)}
-        self._count(backup.backup_type, [one for one in backup.covers if one.tier not in doubted])
+        self._count(backup, [one for one in backup.covers if one.tier not in doubted])
         return doubts
 
     def _is_as_usual(self, backup: Judged) -> bool:
@@ -109,16 +112,18 @@ class History:
         held = self._held.get(backup.backup_type)
         if held is None or len(held) != len(backup.covers):
             return False
-        for tier, source, patterns, records, torn, _, half in backup.covers:
+        for tier, source, patterns, records, torn, _, half, parts in backup.covers:
             before, kind = held.get(tier), self._records.get((tier, source, patterns))
             same = before is not None and before.source is source and before.patterns == patterns
             if torn or half or not same or not records or kind is None or 2 * records < max(kind):
                 return False
+            if parts != self._parts.get((tier, source), (parts,))[0]:
+                return False
         return True
 
-    def _count(self, backup_type: BackupType, covers: Iterable[Coverage]) -> None:
-        held = self._held.setdefault(backup_type, {})
-        for tier, source, patterns, records, *_ in covers:
+    def _count(self, backup: Judged, covers: Iterable[Coverage]) -> None:
+        held = self._held.setdefault(backup.backup_type, {})
+        for tier, source, patterns, records, _, _, _, parts in covers:
             if records is None:
                 continue
             self._records.setdefault((tier, source, patterns), deque(maxlen=COMPARED)).append(records)
@@ -127,6 +132,8 @@ class History:
             before = held.get(tier)
             same = before is not None and before.source is source and before.patterns == patterns
             held[tier] = _Held(source, patterns, 1 + (before.backups if before and same else 0))
+            if parts.key:
+                self._parts[tier, source] = parts, backup.backup_id
 
     def _forget(self, backup: Judged) -> None:
         """Let expectations begin with a backup that was accepted though it is not what they were."""
@@ -138,6 +145,7 @@ class History:
     def _expected(self, tier: Tier, held: _Held | None, wanted: Coverage | None) -> Expected:
         kind = (tier, wanted.source, wanted.patterns) if wanted else None
         records = self._records.get(kind) if kind else None
+        parts, parts_of = self._parts.get((tier, wanted.source), (Parts(), "")) if wanted else (Parts(), "")
         return Expected(
             tier=tier,
             source=held.source if held else None,
@@ -146,6 +154,8 @@ class History:
             backups=held.backups if held else 0,
             usual=median(records) if records else None,
             last=records[-1] if records else None,
+            parts=parts,
+            parts_of=parts_of,
         )
 
 
@@ -170,6 +180,9 @@ def doubts_about(
             doubts.append(_missing(backup_type, one, "is missing because it could not be read"))
         elif doubt := _other_than_expected(backup_type, one, held):
             doubts.append(doubt)
+        if held is not None and (count := lost(one.parts, held.parts)):
+            told = sentence(one, held.source, count)
+            doubts.append(Doubt(kind=DoubtKind.PART_MISSING, tier=one.tier, sentence=told, against=one.parts_of))
         if held is not None and (doubt := _too_few(one, held)):
             doubts.append(doubt)
     return (*doubts, *(_torn(one) for one in found.values() if one.torn), *half_restored(found.values()))

@@ -34,8 +34,19 @@ def _called(now: Judgement, then: Judgement) -> Iterator[CatalogueEntry]:
         for covered in entry.covers:
             if covered.tier in doubted:
                 yield from _before(now.newest, covered, _first_doubted(now, then, entry, covered))
+                yield from _accepted_before(now.newest, covered, entry)
         if doubted - {covered.tier for covered in entry.covers}:  # as the first of its type it would be asked for more
             yield from (one for one in now.newest if rank(one) < rank(entry) and one.backup_type is entry.backup_type)
+
+
+def _accepted_before(
+    newest: Sequence[CatalogueEntry], covered: Coverage, entry: CatalogueEntry
+) -> Iterator[CatalogueEntry]:
+    """The last accepted one of that tier and source, whatever its scope and type: it says which parts are right."""
+    for one in newest:
+        if one.accepted and rank(one) < rank(entry) and any(held[:2] == covered[:2] for held in one.covers):
+            yield one
+            return
 
 
 def _first_doubted(now: Judgement, then: Judgement, entry: CatalogueEntry, covered: Coverage) -> CatalogueEntry:

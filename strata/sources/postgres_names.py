@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import Final
@@ -12,6 +12,7 @@ from strata.errors import SettingError, SourceError
 
 SETTING: Final = "STRATA_WARM_TABLES"
 _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _MOST_PARTS: Final = 2  # schema and table
 _GLOB: Final = re.compile(r"[*?\[]")
 
@@ -26,6 +27,11 @@ class Candidate:
     partitioned: bool = False
     of_extension: bool = False
     ancestors: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Schema and table, each quoted unless it is of lower-case letters, digits and underscores."""
+        return f"{_quoted(self.schema)}.{_quoted(self.table)}"
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,33 @@ def choose_tables(
             hint=f"Correct {SETTING}; `*` is every table.",
         )
     return sorted(tables, key=lambda one: (one.schema, one.table))
+
+
+def parts_of(chosen: Sequence[Candidate], candidates: Sequence[Candidate]) -> list[list[str]]:
+    """The chosen tables as parts (`PARTS`), in the order of their names.
+
+    A partitioned table of which every partition is chosen is one part: partitions come and go, and it stays. One that
+    is chosen without others is a part within its table's.
+    """
+    by_oid, oids = {one.oid: one for one in candidates}, {one.oid for one in chosen}
+    partial = {_root(one, by_oid).oid for one in candidates if not one.partitioned and one.oid not in oids}
+    found = {_path(one, _root(one, by_oid), partial) for one in chosen}
+    return [list(path) for path in sorted(found)]
+
+
+def _path(one: Candidate, root: Candidate, partial: Collection[int]) -> tuple[str, ...]:
+    if one is root:
+        return (one.name,)
+    return (root.name, one.name) if root.oid in partial else (root.name,)
+
+
+def _root(one: Candidate, by_oid: Mapping[int, Candidate]) -> Candidate:
+    """The outermost table that a table is a partition of, or itself."""
+    return next((by_oid[oid] for oid in one.ancestors if oid in by_oid and not by_oid[oid].ancestors), one)
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else '"' + name.replace('"', '""') + '"'
 
 
 def _name(part: re.Match[str]) -> _Name:

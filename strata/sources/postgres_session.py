@@ -10,14 +10,14 @@ import psycopg
 from psycopg import sql
 
 from strata.errors import SourceError, SourceUnavailable
-from strata.model.record import NOT_HELD, SourceItem
+from strata.model.record import NOT_HELD, PARTS, SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
 from strata.sources.port import ALL_KEYS, AfterCut, Baseline
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_continuity import Continuity, continuity
 from strata.sources.postgres_jobs import jobs_for
-from strata.sources.postgres_names import Candidate, TablePattern, choose_tables
+from strata.sources.postgres_names import Candidate, TablePattern, choose_tables, parts_of
 from strata.sources.postgres_needs import not_held
 from strata.sources.postgres_read import READ_ONLY, RangeReaders
 from strata.sources.postgres_watermark import watermark
@@ -40,6 +40,7 @@ class PostgresSession:
         self._parallel = parallel
         self._snapshot = ""
         self._tables: list[catalog.Found] = []
+        self._parts: list[list[str]] = []
         self._position: dict[str, Any] = {}
         self._continuity = Continuity()
 
@@ -55,7 +56,8 @@ class PostgresSession:
         with self._server.speaking("describing its tables"):
             described = catalog.describe(self._connection, self._cut_tables())
             lacking = not_held(self._connection, self._tables, described)
-        return {**described.to_json(), "continuity": self._continuity.to_json(), NOT_HELD: lacking}
+        told = {NOT_HELD: lacking, PARTS: self._parts}
+        return {**described.to_json(), "continuity": self._continuity.to_json(), **told}
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         tables = self._cut_tables()
@@ -109,7 +111,10 @@ class PostgresSession:
         return chosen
 
     def _choose_now(self) -> list[Candidate]:
-        return choose_tables(self._patterns, catalog.candidates(self._connection), self._search_path)
+        candidates = catalog.candidates(self._connection)
+        chosen = choose_tables(self._patterns, candidates, self._search_path)
+        self._parts = parts_of(chosen, candidates)
+        return chosen
 
     def _cut_tables(self) -> list[catalog.Found]:
         if not self._snapshot:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from strata.errors import SourceError
 from strata.model.identity import Identity
-from strata.model.record import VALUE_BYTES, LargeValue, SourceItem
+from strata.model.record import PARTS, VALUE_BYTES, LargeValue, SourceItem
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
@@ -146,6 +146,7 @@ class RedisSession:
             "version": self._server.version,
             "databases": list(self._databases),
             "dump_version": self._dump_version,
+            PARTS: [[str(database)] for database in self._databases],
         }
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:  # noqa: ARG002

@@ -16,6 +16,7 @@ compared with what was listed:
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -26,7 +27,7 @@ from typing import Any, Final, NoReturn
 import pyarrow as pa
 
 from strata.errors import SourceError, SourceUnavailable
-from strata.model.record import LARGE_VALUE, Claimed, Encoding, LargeValue, SourceItem, Unchanged
+from strata.model.record import LARGE_VALUE, PARTS, Claimed, Encoding, LargeValue, SourceItem, Unchanged
 from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.s3client import Translated
@@ -64,7 +65,7 @@ class ColdSession:
         return {"method": "listing", "time": moment.isoformat() if moment else None}
 
     def describe(self) -> dict[str, Any]:
-        return {**self._place, "versioned": self._versioned()}
+        return {**self._place, "versioned": self._versioned(), PARTS: [_steps(self._bucket.prefix)]}
 
     def read(self, scope: Scope, baseline: Baseline | None = None) -> Iterator[SourceItem]:
         flight = self._reads.enter_context(closing(InFlight(self._threads, self._threads * PART)))
@@ -276,6 +277,11 @@ class _Walk:
             f"{_TIER} holds {max(self._archived, 1)} archived objects, which cannot be read",
             hint="Bring them back first (S3 RestoreObject), or leave them out of the prefix or the scope.",
         ) from None
+
+
+def _steps(prefix: str) -> list[str]:
+    """A prefix as a path: a shorter one that covers it is the beginning of its path."""
+    return re.findall(r"[^/]*/|[^/]+", prefix)
 
 
 def _batches(rows: Rows, claimed: Rows, are_ready: Callable[[Rows], bool]) -> Iterator[SourceItem]:

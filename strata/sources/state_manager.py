@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from strata.errors import SourceError
 from strata.model.identity import Identity
-from strata.model.record import STATE_MANAGER, Encoding, LargeValue, SourceItem
+from strata.model.record import PARTS, STATE_MANAGER, Encoding, LargeValue, SourceItem
 from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.sources.glob import matcher
@@ -124,7 +124,8 @@ class StateManagerSource:
 
     @property
     def _description(self) -> dict[str, Any]:
-        return {"source": STATE_MANAGER, "object": self._name, "keys": list(self._patterns)}
+        parts = [[] if pattern == "*" else [pattern] for pattern in self._patterns]
+        return {"source": STATE_MANAGER, "object": self._name, "keys": list(self._patterns), PARTS: parts}
 
 
 Own = Callable[[Scope], Callable[[bytes], bool]]

@@ -111,6 +111,58 @@ def test_a_tier_that_lost_its_records_is_told(strata: Command, hot: redis.Redis,
     assert again.document["parent"] == whole
 
 
+@pytest.mark.usefixtures("configured", "hot")
+def test_a_table_that_is_not_backed_up_any_more_is_told_until_it_is_accepted(
+    strata: Command, monkeypatch: pytest.MonkeyPatch, warm: psycopg.Connection, configured: Path
+) -> None:
+    """However few records it had: at the backup by its name, in list and status; prune is frozen. One more is no doubt.
+
+    No name stands in the clear in the store, the ledger or the cache.
+    """
+    with psycopg.connect(warm.info.dsn, password=warm.info.password, autocommit=True) as beside:
+        beside.execute("CREATE TABLE extra_orders (id int PRIMARY KEY)")
+        try:
+            whole = made(strata)
+            monkeypatch.setenv("STRATA_WARM_TABLES", "t")
+            said = strata("backup", "incremental", "--local")
+        finally:
+            beside.execute("DROP TABLE extra_orders")
+    lacks = "WARM (PostgreSQL) lacks 1 of the 2 tables that earlier backups held"
+    assert said.code == IN_DOUBT
+    assert f"{lacks}: public.extra_orders." in words(said)
+    narrow = strata("list", "--json").document["backups"][0]["backup_id"]
+    assert [doubt["sentence"] for doubt in listed(strata, narrow)["doubts"]] == [lacks]  # type: ignore[attr-defined]
+    assert lacks in words(strata("status", "--json")) or lacks in strata("status", "--json").out
+    assert "is in doubt" in strata("prune", "--local", "--dry-run").out
+    assert strata("show", "latest", "--json").document["backup_id"] == whole
+    assert "public.extra_orders" in strata("show", narrow).out
+    files = [path for path in configured.rglob("*") if path.is_file() and path.name != "strata.toml"]
+    assert not [path for path in files if b"extra_orders" in path.read_bytes()]
+
+    monkeypatch.setenv("STRATA_WARM_TABLES", "*")  # the table is gone: as if it had not been asked for
+    made(strata, code=IN_DOUBT)
+    assert "public.extra_orders" in words(strata("accept", narrow))
+    made(strata)
+    warm.execute("CREATE TABLE more (id int PRIMARY KEY)")
+    try:
+        made(strata)
+    finally:
+        warm.execute("DROP TABLE more")
+
+
+@pytest.mark.usefixtures("configured", "hot")
+def test_a_database_of_redis_that_is_not_backed_up_any_more_is_told(
+    strata: Command, monkeypatch: pytest.MonkeyPatch, hot_url: str
+) -> None:
+    """Though it held nothing: the URL named it."""
+    monkeypatch.setenv("STRATA_HOT_URL", f"{hot_url},7")
+    made(strata)
+    monkeypatch.setenv("STRATA_HOT_URL", hot_url)
+    said = strata("backup", "full", "--local")
+    assert said.code == IN_DOUBT
+    assert "HOT (Redis) lacks 1 of the 2 databases that earlier backups held: 7." in words(said)
+
+
 @pytest.mark.usefixtures("configured")
 def test_an_empty_tier_is_never_made_and_verified_without_a_word(strata: Command, hot: redis.Redis) -> None:
     """0 records from the first day on are told, and settled once."""

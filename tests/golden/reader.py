@@ -103,6 +103,7 @@ _TIER: Final = {
     "records": int,
     "logical_bytes": int,
     "patterns": list,
+    "parts": list,
     "cut": dict,
     "parent": _TEXT_OR_NULL,
     "changes": (dict, type(None)),
@@ -218,6 +219,7 @@ class Hashes:
         self._seed, self._key_seed, *self._salts = struct.unpack("<4Q", secret)
         self._chunk_key = _derived(secret, b"strata/0/chunk", None)
         self._proof_key = _derived(secret, b"strata/0/proof", None)
+        self._part_key = _derived(secret, b"strata/0/part", None)
 
     def fingerprint(self, row: Row) -> bytes:
         """What a row's fingerprint must be."""
@@ -238,6 +240,11 @@ class Hashes:
     def key_hash(self, row: Row) -> int:
         """What a row's key hash must be."""
         return xxhash.xxh3_64_intdigest(row["key"], xxhash.xxh3_64_intdigest(row["namespace"].encode(), self._key_seed))
+
+    def mark(self, tier: str, path: list[str]) -> str:
+        """The mark of a part of a tier."""
+        ways = ["\0".join([tier, *path[: count + 1]]).encode() for count in range(len(path))]
+        return "/".join(blake3(way, key=self._part_key).digest(8).hex() for way in ways)
 
     def chunk_id(self, chunk: bytes) -> bytes:
         """What a chunk's id must be."""
@@ -279,6 +286,11 @@ class Reader:
             details: Document = json.loads(frame.raw(0))
             held = {tier["tier"] for tier in manifest["tiers"] if tier["stack"]}
             _need(set(details) == held, "its details are not of its tiers")
+            hashes = self._hashes(manifest)
+            for tier in manifest["tiers"]:
+                told = details.get(tier["tier"], {}).get("parts", []) if tier["source"] != "handed" else []
+                marks = sorted({hashes.mark(tier["tier"], path) for path in told})
+                _need(tier["parts"] == marks, "its marks are not those of its parts")
             return details
 
     def identity(self) -> Document:

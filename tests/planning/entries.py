@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from strata.model.backup_type import BackupType
 from strata.model.copies import CatalogueEntry, Copy
-from strata.model.coverage import Coverage, SourceKind
+from strata.model.coverage import Coverage, Parts, SourceKind
 from strata.model.tier import StorageTier, Tier
 
 NOW: Final = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -58,7 +58,12 @@ def _worth(draw: st.DrawFn) -> dict[str, Any]:
     source = draw(st.sampled_from([*[SourceKind.LIVE] * 5, SourceKind.HANDED, SourceKind.STATE_MANAGER]))
     records = st.sampled_from([100, 100, 100, 90, 30, 0, None])
     patterns = st.sampled_from([("*",), ("*",), ("*",), ("position:*",)])
-    covers = tuple(Coverage(tier, source, draw(patterns), draw(records)) for tier in sorted(tiers))
+    held = st.sampled_from([("a", "b"), ("a", "b"), ("a", "b"), ("a",), ("a", "b", "c"), ()])
+    keys = st.sampled_from(["f-1", "f-1", "f-1", "f-2"])
+    covers = tuple(
+        Coverage(tier, source, draw(patterns), draw(records), parts=Parts(draw(keys), draw(held)))
+        for tier in sorted(tiers)
+    )
     return {"covers": covers, "accepted": draw(st.integers(0, 4)) == 0}
 
 

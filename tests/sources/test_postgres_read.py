@@ -231,6 +231,21 @@ def test_partitions_are_read_under_their_parents_name(database: Database) -> Non
     assert database.backup("*").description["tables"] == backup.description["tables"]
 
 
+def test_a_partitioned_table_is_one_part_unless_some_of_it_is_not_read(database: Database) -> None:
+    """Partitions come and go every day; that only one of them was asked for is another matter."""
+    database.run(
+        'CREATE TABLE events (at int PRIMARY KEY) PARTITION BY RANGE (at); CREATE TABLE "Odd" (id int PRIMARY KEY);'
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (at);"
+        "CREATE TABLE events_1a PARTITION OF events_1 FOR VALUES FROM (0) TO (5);"
+        "CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20)"
+    )
+    parts = [['public."Odd"'], ["public.events"]]
+    assert database.backup("*").description["parts"] == parts
+    assert database.backup("events_2").description["parts"] == [["public.events", "public.events_2"]]
+    database.run("DROP TABLE events_1")
+    assert database.backup("*").description["parts"] == parts
+
+
 def test_an_inheriting_tables_rows_are_read_once(database: Database) -> None:
     """A parent gives only its own rows."""
     database.run(

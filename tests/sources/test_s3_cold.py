@@ -10,9 +10,12 @@ from collections.abc import Callable, Generator
 
 import pytest
 
+from strata.content.marks import PartMarker
+from strata.model.coverage import Parts
 from strata.model.record import LARGE_VALUE, LargeValue
 from strata.model.scope import Scope
 from strata.model.tier import Tier
+from strata.planning.parts import lost
 from strata.sources.port import ApplyCounts, RestoreMode
 from strata.sources.s3_cold import S3Cold
 from tests.sources.s3_objects import EVERYTHING, MIB, Service, copy, names_in, put, read_all
@@ -140,9 +143,31 @@ def test_cut_and_description_hold_what_a_restore_needs(moto: Service, moto_bucke
     assert cut["method"] == "listing"
     assert cut["time"].endswith("+00:00")
     host = moto.endpoint.removeprefix("http://")
-    assert description == {"bucket": moto_bucket, "prefix": "cold/", "endpoint": host, "versioned": False}
+    assert description == {
+        "bucket": moto_bucket,
+        "prefix": "cold/",
+        "endpoint": host,
+        "versioned": False,
+        "parts": [["cold/"]],
+    }
     assert source.tier is Tier.COLD
     source.check(json.loads(json.dumps(description)))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lacking"),
+    [("", "cold", 1), ("cold", "cold/sub", 1), ("cold/sub", "cold", 0), ("cold", "", 0), ("cold", "colder", 1)],
+)
+def test_a_narrower_prefix_is_seen_and_a_wider_one_covers_it(
+    moto: Service, moto_bucket: str, before: str, now: str, lacking: int
+) -> None:
+    """By what the descriptions tell of their parts, without a name of them."""
+    marks = []
+    for prefix in (before, now):
+        with moto.cold(f"{moto_bucket}/{prefix}").connect() as session:
+            session.cut()
+            marks.append(PartMarker(bytes(32)).marks("cold", session.describe()["parts"]))
+    assert lost(Parts("k", marks[0]), Parts("k", marks[1])) == lacking
 
 
 def test_a_reading_that_is_closed_early_leaves_no_threads(seeded: Callable[..., tuple[S3Server, S3Cold]]) -> None:
