@@ -168,7 +168,7 @@ def enqueue_prune(app: Celery, run_id: str, *, confirmed: Identities = NOTHING_S
 
 
 def _seen(confirmed: Identities) -> dict[str, Any]:
-    return {"confirmed": confirmed.model_dump(mode="json")} if confirmed.parts else {}
+    return {"confirmed": confirmed.model_dump(mode="json")} if confirmed != NOTHING_SEEN else {}
 
 
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:

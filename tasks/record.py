@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from kombu.exceptions import OperationalError
 
+from strata.model.identity import NOTHING_SEEN
 from tasks.copy import copy_backup
 from tasks.stage import StageTask, logger, wiring
 from tasks.words import about
@@ -18,7 +19,7 @@ def record(run_id: str) -> str:
     """
     manager = wiring().manager
     plan = manager.plan(run_id)
-    confirmed = {"confirmed": plan.confirmed.model_dump(mode="json")} if plan.confirmed.parts else {}
+    confirmed = {"confirmed": plan.confirmed.model_dump(mode="json")} if plan.confirmed != NOTHING_SEEN else {}
     backup_id = manager.record(run_id).backup_id
     for target in plan.copies:
         try:

@@ -174,6 +174,7 @@ def _through_workers(
         enqueue_backup(app, kind, run_id, fresh=fresh, confirmed=seen)
     else:
         document, structure = handed.document, handed.structure
+        seen = seen.model_copy(update={"tiers": ()})  # none of them is read
         enqueue_backup(app, kind, run_id, document, wiring.spool, fresh=fresh, confirmed=seen, structure=structure)
     if not wait:
         tell_sent(output, run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, Queue
 from typing import Final
@@ -16,7 +16,7 @@ from strata.model.identity import NOTHING_SEEN, Identities, Identity
 from strata.model.plan import BackupPlan
 from strata.model.run import Run
 from strata.model.tier import StorageTier, Tier
-from strata.planning.identity import overlapping, refuse_difference, touched
+from strata.planning.identity import overlapping, refuse_difference, refuse_other_tiers, touched
 
 Look = Callable[[], Identity]
 
@@ -62,7 +62,8 @@ class Looks:
         with suppress(Empty):
             while True:
                 found.append(seen.get_nowait())
-        return Identities(parts=tuple(sorted(found, key=lambda one: list(self._looks).index(one.part))))
+        parts = tuple(sorted(found, key=lambda one: list(self._looks).index(one.part)))
+        return Identities(parts=parts, tiers=self._tiers)
 
     def compare(self, run_id: str, confirmed: Identities, *parts: str) -> None:
         """IdentityMismatch where a part is another than was confirmed; one that nobody saw is not compared."""
@@ -71,6 +72,11 @@ class Looks:
             if known is not None and (run_id, part) not in self._compared:
                 refuse_difference(known, self._look(part))
                 self._compared.add((run_id, part))
+
+    def compare_tiers(self, confirmed: Identities, of: Iterable[Tier] = tuple(Tier)) -> None:
+        """IdentityMismatch where a tier is configured there and not here, or the other way round."""
+        if self._looks:
+            refuse_other_tiers(confirmed, self._tiers, of)
 
     def before(self, run: Run, claim: Claim) -> None:
         """The guard of a stage: its parts are those that were confirmed, and no restore removes what it needs."""
@@ -87,6 +93,10 @@ class Looks:
         self.compare(plan.backup_id, plan.confirmed, tier)
         if tier is Tier.HOT:
             self.keep_apart()
+
+    @property
+    def _tiers(self) -> tuple[Tier, ...]:
+        return tuple(tier for tier in Tier if tier in self._looks)
 
     @property
     def parts(self) -> tuple[str, ...]:

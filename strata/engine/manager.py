@@ -83,9 +83,8 @@ class BackupManager:
         self.owner = owner or Owner({depot.tier: depot.store for depot in depots}, keyring)
         self.planner = BackupPlanner(depots, keyring, clock, options, self.owner)
         self._collector, self._copier = collector, Copier(depots, clock, self.owner.remember)
-        nearest, owned = depots.nearest, self.owner.owning(depots.nearest.tier)
-        self._failures = FailureLog(nearest.store, keyring, clock, owned)
-        check = self.owner.check
+        nearest, check = depots.nearest, self.owner.check
+        self._failures = FailureLog(nearest.store, keyring, clock, self.owner.owning(nearest.tier))
         self.unfinished = UnfinishedRestores(nearest.tier, nearest.book, keyring, self.looks, clock, check, shared)
         self.spool, self._keyring, self._options = spool, keyring, options
 
@@ -126,6 +125,7 @@ class BackupManager:
         fence = None
         try:
             self.looks.compare(run_id, confirmed, LEDGER, KEYRING)
+            self.looks.compare_tiers(confirmed, () if override else Tier)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
             handed = tiers_handed(self.spool, run_id, override) if override else None
@@ -321,6 +321,7 @@ class BackupManager:
         if (known := self.known(run_id, RunKind.COPY)) is not None:
             return self._copy_plan_of(known)
         try:
+            self.looks.compare_tiers(confirmed)
             self.looks.compare(run_id, confirmed, LEDGER, KEYRING, target, *([source] if source else []))
             self.owner.claim_new(self.depots.of(target).tier, self.clock.now())
             self._copier.announce(backup_id, target, source)

@@ -54,6 +54,7 @@ class PruneRuns:
         try:
             stores = tuple(depot.tier for depot in self.manager.depots)
             refuse_unseen(confirmed, stores)
+            self.manager.looks.compare_tiers(confirmed)
             self.manager.looks.compare(run_id, confirmed, LEDGER, KEYRING, RETENTION, *stores)
             self._compare_clocks()
             fence = self.manager.lease.acquire(run_id, who())

@@ -126,6 +126,7 @@ def _looked_at(manager: BackupManager, wish: RestoreWish, confirmed: Identities)
             f"{missing[0].label} cannot be restored: STRATA_{missing[0].upper()}_URL is not set",
             hint="Set it, or name the tiers to restore with --tier.",
         )
+    looks.compare_tiers(confirmed, plan.tiers)
     looks.compare(wish.run_id, confirmed, plan.storage_tier, *plan.tiers)
     if Tier.HOT in plan.tiers:
         looks.keep_apart()

@@ -54,6 +54,8 @@ class Identities(Document):
     """The parts that a process saw; what it could not reach is not among them."""
 
     parts: tuple[Identity, ...] = ()
+    tiers: tuple[Tier, ...] = ()
+    """The tiers that are configured there, whether they were reached or not; none where it only sends."""
 
     def of(self, part: str) -> Identity | None:
         """That part, if it was seen."""
@@ -62,7 +64,7 @@ class Identities(Document):
     def with_parts(self, parts: Iterable[Identity]) -> Identities:
         """These, and further ones that were not seen yet."""
         known = {one.part for one in self.parts}
-        return Identities(parts=(*self.parts, *(one for one in parts if one.part not in known)))
+        return self.model_copy(update={"parts": (*self.parts, *(one for one in parts if one.part not in known))})
 
 
 NOTHING_SEEN: Final = Identities()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 from strata.errors import IdentityMismatch
 from strata.model.identity import KEYRING, LEDGER, RETENTION, Identities, Identity
 from strata.model.run import Stage
-from strata.model.tier import StorageTier
+from strata.model.tier import StorageTier, Tier
+
+_HERE: Final = "for this worker"
+_THERE: Final = "where the run was started"
 
 
 def same(one: Identity, other: Identity) -> bool:
@@ -46,6 +49,23 @@ def refuse_unseen(confirmed: Identities, stores: Iterable[StorageTier]) -> None:
             f"this worker has stores that the sender did not see: {', '.join(unseen)}; nothing was done",
             hint="Give the sender and all workers the same stores.",
         )
+
+
+def refuse_other_tiers(confirmed: Identities, here: Collection[Tier], of: Iterable[Tier] = tuple(Tier)) -> None:
+    """IdentityMismatch where one side has a tier configured and the other has not.
+
+    A sender without any only sends: then the worker's are taken, and nothing is compared.
+    """
+    if not confirmed.tiers:
+        return
+    for tier in of:
+        if (tier in here) != (tier in confirmed.tiers):
+            has, lacks = (_HERE, _THERE) if tier in here else (_THERE, _HERE)
+            raise IdentityMismatch(
+                f"{tier.label} is configured {has} and not {lacks}; nothing was done",
+                hint=f"Give the sender and all workers the same STRATA_{tier.upper()}_URL; a sender with the settings "
+                "of no tier leaves them to the workers.",
+            )
 
 
 def touched(stage: Stage, unit: str, plan: Mapping[str, Any]) -> tuple[str, ...]:

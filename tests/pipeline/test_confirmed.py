@@ -45,6 +45,15 @@ def seen(pipeline: Pipeline, **settings: object) -> Identities:
     return here.looks.reachable(here.clock, 20)
 
 
+def without(pipeline: Pipeline, folder: Path, *names: str) -> str:
+    """The path of the workers' settings without these."""
+    lines = Path(pipeline.stack.environment()["STRATA_CONFIG"]).read_text().splitlines(keepends=True)
+    found = folder / "fewer.toml"
+    found.touch(mode=0o600)
+    found.write_text("".join(line for line in lines if line.partition(" ")[0] not in names))
+    return str(found)
+
+
 def test_a_backup_of_another_hot_is_refused_by_name(pipeline: Pipeline, staging: RedisServer) -> None:
     """The command of a person whose settings name staging ends with the code of the difference; nothing is made."""
     pipeline.bot.hot.set("position:1", "x")
@@ -54,6 +63,37 @@ def test_a_backup_of_another_hot_is_refused_by_name(pipeline: Pipeline, staging:
     assert pipeline.wiring.depots.nearest.metadata.history()[0] == []
     (run,) = pipeline.wiring.ledger.runs(1)
     assert (run.state, run.code) == (RunState.FAILED, "identity-mismatch")
+
+
+@pytest.mark.parametrize("tier", Tier)
+def test_a_tier_that_the_sender_alone_has_or_lacks_starts_nothing(pipeline: Pipeline, tier: Tier) -> None:
+    """A backup without it would be made otherwise; a prune would keep by other tiers. Nothing is planned."""
+    everything = seen(pipeline)
+    assert everything.tiers == tuple(Tier)
+    fewer = everything.model_copy(update={"tiers": tuple(one for one in Tier if one is not tier)})
+    ids = [new_run_id(kind, pipeline.wiring.clock.now()) for kind in ("full", "prune", "copy")]
+    enqueue_backup(pipeline.app, BackupType.FULL, ids[0], confirmed=fewer)
+    enqueue_prune(pipeline.app, ids[1], confirmed=fewer)
+    enqueue_copy(pipeline.app, "x", ids[2], StorageTier.CLOUD, confirmed=fewer)
+    for run_id in ids:
+        run = pipeline.wait(run_id, 30)
+        assert (run.state, run.code) == (RunState.REFUSED, "identity-mismatch")
+        assert f"{tier.label} is configured for this worker and not where the run was started" in run.reason
+
+
+def test_a_backup_by_a_shell_without_a_variable_is_refused(pipeline: Pipeline, folder: Path) -> None:
+    """By the command: nothing is made, and a restore that would write the tier back is refused too."""
+    pipeline.bot.hot.set("position:1", "x")
+    backup = pipeline.backed_up().backup_id
+    fewer = without(pipeline, folder, "warm_url")
+    said = pipeline.strata("backup", "full", config=fewer)
+    assert said.returncode == 16, said.stderr
+    assert "WARM (PostgreSQL) is configured for this worker and not where the run was started" in said.stderr
+    assert [one.backup_id for one in pipeline.wiring.depots.nearest.metadata.history()[0]] == [backup]
+    refused = pipeline.strata("restore", backup, "--yes", config=fewer)
+    assert refused.returncode == 16, refused.stderr
+    done = pipeline.strata("restore", backup, "--yes", "--tier", "hot", config=fewer)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_backup_through_a_tunnel_goes_ahead(pipeline: Pipeline) -> None:
@@ -146,7 +186,7 @@ def test_broker_or_ledger_in_a_database_of_hot_is_refused(pipeline: Pipeline, na
 
 
 def test_a_restore_shows_the_targets_of_the_workers_and_refuses_others(
-    pipeline: Pipeline, staging: RedisServer
+    pipeline: Pipeline, staging: RedisServer, folder: Path
 ) -> None:
     """Settings that name staging restore nothing into production; without any, the workers' targets are shown."""
     pipeline.bot.hot.set("position:1", "x")
@@ -159,14 +199,17 @@ def test_a_restore_shows_the_targets_of_the_workers_and_refuses_others(
     assert pipeline.bot.hot.get("position:2") == b"new"
     settings = pipeline.wiring.settings
     assert settings.hot_url
-    without = {"hot_url": "", "warm_url": "", "cold_url": "", "keyring_file": "/nowhere/keyring.json"}
-    unasked = pipeline.strata("restore", backup, **without)
+    sender = {
+        "config": without(pipeline, folder, "hot_url", "warm_url", "cold_url"),
+        "keyring_file": "/nowhere/keyring.json",
+    }
+    unasked = pipeline.strata("restore", backup, **sender)
     assert unasked.returncode == 11, unasked.stderr
     assert f"127.0.0.1:{urlsplit(settings.hot_url.get_secret_value()).port}, database 0" in unasked.stderr
     assert pipeline.bot.hot.get("position:2") == b"new"
     (run,) = pipeline.wiring.ledger.runs(1)
     assert (run.state, run.code) == (RunState.REFUSED, "refused")
-    done = pipeline.strata("restore", backup, "--yes", **without)
+    done = pipeline.strata("restore", backup, "--yes", **sender)
     assert done.returncode == 0, done.stderr
     assert pipeline.bot.hot.get("position:2") is None
 

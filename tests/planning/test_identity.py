@@ -8,7 +8,7 @@ from strata.errors import IdentityMismatch
 from strata.model.identity import KEYRING, NOTHING_SEEN, Identities, Identity
 from strata.model.run import Stage
 from strata.model.tier import StorageTier, Tier
-from strata.planning.identity import overlapping, refuse_difference, refuse_unseen, same, touched
+from strata.planning.identity import overlapping, refuse_difference, refuse_other_tiers, refuse_unseen, same, touched
 
 HOT = Identity(part=Tier.HOT, server={"run id": ("a",)}, place="database 0", address="one:1", words="Redis 7")
 
@@ -63,6 +63,19 @@ def test_a_store_that_the_sender_did_not_see_is_refused_by_name() -> None:
     refuse_unseen(seen, [StorageTier.LOCAL])
     with pytest.raises(IdentityMismatch, match="CLOUD"):
         refuse_unseen(seen, [StorageTier.LOCAL, StorageTier.CLOUD])
+
+
+@pytest.mark.parametrize("tier", Tier)
+def test_a_tier_that_one_side_alone_has_configured_is_refused_by_name(tier: Tier) -> None:
+    """Whichever side it is; it is passed over where it is not asked for, or the sender has none."""
+    all_of_them, others = Identities(tiers=tuple(Tier)), [one for one in Tier if one is not tier]
+    with pytest.raises(IdentityMismatch, match=f"{tier.value.upper()} .* configured where the run was started and not"):
+        refuse_other_tiers(all_of_them, others)
+    with pytest.raises(IdentityMismatch, match=f"{tier.value.upper()} .* is configured for this worker and not where"):
+        refuse_other_tiers(Identities(tiers=tuple(others)), list(Tier))
+    refuse_other_tiers(Identities(tiers=tuple(others)), list(Tier), of=others)
+    refuse_other_tiers(NOTHING_SEEN, list(Tier))
+    refuse_other_tiers(all_of_them, list(Tier))
 
 
 def test_a_database_of_hot_that_another_lies_in_is_found() -> None:
