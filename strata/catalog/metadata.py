@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from strata.catalog.documents import document
-from strata.catalog.notes import NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
+from strata.catalog.notes import ACCEPTED_MANIFEST, NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
 from strata.catalog.readings import Readings
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
@@ -105,7 +105,7 @@ class BackupMetadataManager:
     def judged(self) -> list[BackupSummary]:
         """The same summaries, and which of them people accepted, in no order."""
         known = self._known()
-        accepted = self._accepted() if known else set()
+        accepted = self._accepted() if known else {}
         return [one.model_copy(update={"accepted": True}) if one.backup_id in accepted else one for one in known]
 
     def _known(self) -> list[BackupSummary]:
@@ -118,12 +118,28 @@ class BackupMetadataManager:
             list(pool.map(self._summarise, names - self._summaries.keys()))
         return list(self._summaries.values())
 
-    def _accepted(self) -> set[str]:
-        """The backups of which a note that can be trusted says that they were accepted."""
+    def accepted(self) -> list[BackupSummary]:
+        """The accepted backups of this store whose note names the manifest, as other stores may go by them."""
+        found: list[BackupSummary] = []
+        for backup_id, digests in self._accepted().items():
+            with suppress(IntegrityError, KeyringError, ObjectNotFound):
+                if (one := self._summary(manifest_name(backup_id))).digest in digests:
+                    found.append(one.model_copy(update={"accepted": True}))
+        return found
+
+    def digest(self, backup_id: str) -> str:
+        """The digest by which a note names the manifest of a backup."""
+        name = manifest_name(backup_id)
+        return MANIFEST.digest(name, document(self._store, name))
+
+    def _accepted(self) -> dict[str, set[object]]:
+        """The backups that a note which can be trusted says were accepted, with the digests that it names."""
         notes = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
         named = {note.subject for note in notes if note.kind is NoteKind.ACCEPTED}
-        book = NoteBook(self._store, self._signer)
-        return {one for one in named if any(note.kind is NoteKind.ACCEPTED for note in book.of(one))}
+        book, found = NoteBook(self._store, self._signer), dict[str, set[object]]()
+        for told in (one for subject in named for one in book.of(subject) if one.kind is NoteKind.ACCEPTED):
+            found.setdefault(told.subject, set()).add(told.body.get(ACCEPTED_MANIFEST))
+        return found
 
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
@@ -151,11 +167,15 @@ class BackupMetadataManager:
 
     def _summarise(self, name: str) -> None:
         with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
-            self._summaries[name] = self._summary(self.read(name))
+            self._summaries[name] = self._summary(name)
 
-    def _summary(self, backup: BackupMetadata) -> BackupSummary:
+    def _summary(self, name: str) -> BackupSummary:
+        data = document(self._store, name)
+        backup = self._parse(name, data)
         return BackupSummary(
             backup_id=backup.backup_id,
+            digest=MANIFEST.digest(name, data),
+            installation=backup.installation,
             backup_type=backup.backup_type,
             generation=backup.generation,
             created_at=backup.created_at,

@@ -27,6 +27,8 @@ from strata.model.layer import Document
 from strata.model.manifest import FORMAT_VERSION
 
 NOTES: Final = "notes/"
+ACCEPTED_MANIFEST: Final = "manifest"
+"""The member of an `accepted` note's body with the digest of the manifest that was accepted."""
 READ_THREADS: Final = 16
 """Small objects that are read from a store at the same time."""
 

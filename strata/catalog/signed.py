@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from blake3 import blake3
 from pydantic import ValidationError
 
 from strata.catalog.canonical import canonical
@@ -70,6 +71,10 @@ class SignedForm:
         if getattr(document, "format", None) != FORMAT_VERSION:
             self._refuse_version(name, body)
         return document, key_id
+
+    def digest(self, name: str, data: bytes) -> str:
+        """BLAKE3 of the body in hex: names what it says, whoever signed it; IntegrityError where there is none."""
+        return blake3(self._open(name, data)[0]).hexdigest()
 
     def _open(self, name: str, data: bytes) -> tuple[bytes, str, bytes]:
         """The body as it lies there, the signing key's id and the signature."""

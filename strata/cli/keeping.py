@@ -63,6 +63,7 @@ def accept_command(output: Output, backup: str, reason: str) -> None:
     It counts as a good one then, later backups of its type are judged from it on, and what older ones held beside it is
     kept no longer than their retention says.
     """
+    from strata.catalog.notes import ACCEPTED_MANIFEST
     from strata.settings import load_settings
     from strata.store_wiring import StoreWiring
 
@@ -84,9 +85,9 @@ def accept_command(output: Output, backup: str, reason: str) -> None:
     told = [doubt.sentence for doubt in doubts]
     for doubt in with_names(wiring, backup_id, doubts):
         output.note(f"Accepted: {doubt.sentence}.")
-    _write(
-        output, wiring, backup_id, "accepted", {"doubts": told, **({"reason": reason} if reason else {})}, "is accepted"
-    )
+    digest = wiring.catalogue.metadata(found.store).digest(backup_id)
+    body = {ACCEPTED_MANIFEST: digest, "doubts": told, **({"reason": reason} if reason else {})}
+    _write(output, wiring, backup_id, "accepted", body, "is accepted")
 
 
 def _note(output: Output, backup: str, kind: str, reason: str, said: str) -> None:

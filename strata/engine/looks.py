@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from queue import Empty, Queue
 from typing import Final
 
 from strata.catalog.ledger import Claim
 from strata.clock import Clock
-from strata.errors import SettingError, StrataError
+from strata.engine.parallel import answered
+from strata.errors import SettingError
 from strata.model.identity import NOTHING_SEEN, Identities, Identity
 from strata.model.plan import BackupPlan
 from strata.model.run import Run
@@ -42,27 +40,8 @@ class Looks:
 
     def reachable(self, clock: Clock, seconds: float = LOOK_SECONDS, without: Sequence[str] = ()) -> Identities:
         """All that can be seen within so many seconds; the rest is left out."""
-        seen = Queue[Identity]()
-
-        def look(one: Look) -> None:
-            with suppress(StrataError):
-                seen.put(one())
-
-        threads = [
-            threading.Thread(target=look, args=(one,), name=f"look at {part}", daemon=True)
-            for part, one in self._looks.items()
-            if part not in without
-        ]
-        for thread in threads:
-            thread.start()
-        deadline = clock.monotonic() + seconds
-        for thread in threads:
-            thread.join(max(deadline - clock.monotonic(), 0))
-        found: list[Identity] = []
-        with suppress(Empty):
-            while True:
-                found.append(seen.get_nowait())
-        parts = tuple(sorted(found, key=lambda one: list(self._looks).index(one.part)))
+        found = answered({part: one for part, one in self._looks.items() if part not in without}, clock, seconds)
+        parts = tuple(found[part] for part in self._looks if part in found)
         return Identities(parts=parts, tiers=self._tiers)
 
     def compare(self, run_id: str, confirmed: Identities, *parts: str) -> None:

@@ -464,19 +464,8 @@ class BackupManager:
         code: str = "",
     ) -> None:
         now = moment(self.ledger)  # its silence is told by that clock
-        self.ledger.create(
-            Run(
-                run_id=run_id,
-                kind=kind,
-                state=state,
-                reason=reason,
-                code=code,
-                created_at=now,
-                updated_at=now,
-                plan=plan,
-                fence=fence,
-            )
-        )
+        entered = {"reason": reason, "code": code, "created_at": now, "updated_at": now, "plan": plan, "fence": fence}
+        self.ledger.create(Run.model_validate({"run_id": run_id, "kind": kind, "state": state, **entered}))
 
     def refuse(self, run_id: str, kind: RunKind, fence: int | None, error: StrataError) -> None:
         """Enter a run that cannot begin, with the reason."""

@@ -13,6 +13,7 @@ from strata.catalog.owner import Owner
 from strata.clock import Clock
 from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Meeting, Pause
+from strata.engine.parallel import answered
 from strata.engine.runner import Attempt
 from strata.errors import LOST, SettingError
 from strata.model.backup_type import RULES, BackupType, Manner
@@ -22,13 +23,16 @@ from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy, Wish, plan_tiers
-from strata.planning.completeness import History, doubts_before
+from strata.planning.completeness import History, doubts_before, with_accepted
 from strata.planning.rounds import Rounds
 from strata.planning.soundness import gone_reasons
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
 
 _SHORT_MEETING: Final = 0.5
+
+_OTHERS_SECONDS: Final = 5.0
+"""How long other stores are waited for: what they do not tell leaves a backup in doubt that need not be."""
 
 _NO_PARENT: Final = {DoubtKind.FEWER, DoubtKind.PART_MISSING, DoubtKind.HALF_RESTORED}
 """Doubts about a tier on which nothing is built."""
@@ -91,7 +95,7 @@ class BackupPlanner:
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
         backups = depot.metadata.judged()
         _refuse_taken(run_id, backups, depot)
-        secret, past = self._keyring.fingerprint_key(), _Past(backups)
+        secret, past = self._keyring.fingerprint_key(), self._past(depot, backups, backup_type, identity.installation)
         fit = [one for one in past.context.backups if one.fingerprint_key_id == secret.key_id]
         wish = Wish(
             backup_id=run_id,
@@ -133,6 +137,20 @@ class BackupPlanner:
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
 
+    def _past(
+        self, depot: Depot, backups: Sequence[BackupSummary], backup_type: BackupType, installation: str
+    ) -> _Past:
+        """The past of a store; where something of it is in doubt, by what was accepted in the others that answer too.
+
+        A stubborn backup builds on nothing, and waits for nobody.
+        """
+        past = _Past(backups)
+        if not past.in_doubt or RULES[backup_type].manner is Manner.STUBBORN:
+            return past
+        others = {other.tier: other.metadata.accepted for other in self._depots if other is not depot}
+        found = answered(others, self._clock, _OTHERS_SECONDS).values()
+        return _Past(*with_accepted(backups, [one for accepted in found for one in accepted], installation))
+
 
 def _refuse_taken(run_id: str, backups: Sequence[BackupSummary], depot: Depot) -> None:
     """SettingError where a backup has that id, though the ledger has forgotten it: it could never be recorded."""
@@ -146,15 +164,16 @@ def _refuse_taken(run_id: str, backups: Sequence[BackupSummary], depot: Depot) -
 class _Past:
     """The backups of a store, and what they make one expect of the next.
 
-    Where records of a tier are gone, or it may be half restored, nothing is built on it; on another scope or source
-    nothing is built anyway.
+    What was accepted elsewhere is judged among them, and nothing is built on it; nor on a tier that lost records or
+    parts, or that may be half restored. On another scope or source nothing is built anyway.
     """
 
-    def __init__(self, backups: Sequence[BackupSummary]) -> None:
-        self.history = History()
+    def __init__(self, backups: Sequence[BackupSummary], elsewhere: Sequence[BackupSummary] = ()) -> None:
+        self.history, self.in_doubt = History(), False
         doubted: set[tuple[str, Tier]] = set()
-        for backup in reversed(BackupContext.of(backups).backups):
+        for backup in reversed(BackupContext.of([*backups, *elsewhere]).backups):
             doubts = () if (found := self.history.add(backup)) and backup.accepted else found
+            self.in_doubt |= bool(doubts)
             doubted |= {(backup.backup_id, doubt.tier) for doubt in doubts if doubt.kind in _NO_PARENT and doubt.tier}
         self.context = BackupContext.of(backups, frozenset(doubted))
 

@@ -61,6 +61,10 @@ class BackupSummary(Document):
     tiers: tuple[TierSummary, ...]
     accepted: bool = False
     """Whether a person said that it is right as it is."""
+    digest: str = ""
+    """That of its manifest."""
+    installation: str = ""
+    """Who made it."""
 
     @property
     def covers(self) -> tuple[Coverage, ...]:

@@ -22,6 +22,7 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol
 
 from strata.model.backup_type import BackupType
+from strata.model.context import BackupSummary
 from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, Parts, SourceKind, torn_apart
 from strata.model.scope import Scope
 from strata.model.tier import Tier
@@ -157,6 +158,22 @@ class History:
             parts=parts,
             parts_of=parts_of,
         )
+
+
+def with_accepted(
+    backups: Sequence[BackupSummary], elsewhere: Sequence[BackupSummary], installation: str
+) -> tuple[list[BackupSummary], list[BackupSummary]]:
+    """The backups of a store, accepted where the same manifest was in another; and what was accepted there alone.
+
+    Of what this installation made: another's are no witnesses of its state.
+    """
+    accepted = [one for one in elsewhere if one.installation == installation]
+    digests = {(one.backup_id, one.digest) for one in accepted}
+    own = {one.backup_id for one in backups}
+    known = [
+        one.model_copy(update={"accepted": True}) if (one.backup_id, one.digest) in digests else one for one in backups
+    ]
+    return known, list({one.backup_id: one for one in accepted if one.backup_id not in own}.values())
 
 
 def doubts_before(
