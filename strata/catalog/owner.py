@@ -6,7 +6,7 @@ ledger, or else that of the stores that answer, where they agree. Reading needs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -17,13 +17,13 @@ from strata.catalog.identity import IdentityBook
 from strata.catalog.memory import NoMemory, StoreMemory
 from strata.catalog.metadata import MANIFESTS, is_manifest
 from strata.catalog.signed import Signer
-from strata.errors import BrokerUnavailable, IntegrityError, StrataError
+from strata.errors import BrokerUnavailable, IntegrityError, StoreForeign, StrataError
 from strata.model.copies import CatalogueEntry
 from strata.model.manifest import FORMAT_VERSION
 from strata.model.plan import BackupPlan
 from strata.model.store import STORE_DOCUMENT, StoreIdentity, new_installation, new_store_id
 from strata.model.tier import StorageTier
-from strata.planning.ownership import agreed, refuse_foreign, refuse_nameless
+from strata.planning.ownership import agreed, refuse_foreign, refuse_nameless, sole_maker
 
 
 class OwnedStore(Protocol):
@@ -46,6 +46,8 @@ class Adoption(NamedTuple):
 
     identity: StoreIdentity
     said: str
+    renewed: bool
+    """Whether it gets a new id: what is noted under the old one counts no more."""
 
 
 class Owner:
@@ -92,6 +94,28 @@ class Owner:
             format=FORMAT_VERSION, store_id=new_store_id(), installation=installation, created_at=now
         )
 
+    def foresee_untold(self, tier: StorageTier, makers: Collection[str], listed: int, now: datetime) -> StoreIdentity:
+        """For what must be written though the store does not tell whose it is: an identity without an id.
+
+        `makers` are the installations that made the backups which can be read there, of so many that are `listed`.
+        StoreForeign, KeyringError or IntegrityError where the store may be another's.
+        """
+        try:
+            found, installation = self.check(tier)
+        except (IntegrityError, StoreForeign):
+            maker = sole_maker(makers, listed, self._told())
+            if maker is None or self._is_told(tier):
+                raise
+            found, installation = None, maker
+        return found or StoreIdentity(format=FORMAT_VERSION, store_id="", installation=installation, created_at=now)
+
+    def _is_told(self, tier: StorageTier) -> bool:
+        """Whether the store says whose it is, so that it can be trusted."""
+        try:
+            return self.identity(tier) is not None
+        except IntegrityError:
+            return False
+
     def claim(self, tier: StorageTier, foreseen: StoreIdentity) -> StoreIdentity:
         """The identity that the store has from now on: of several writers that claim it at once, one's."""
         told = self._named or self._memory.name(foreseen.installation)
@@ -106,7 +130,9 @@ class Owner:
         return self.claim(tier, self.foresee(tier, now))
 
     def settle(self, plan: BackupPlan) -> BackupPlan:
-        """The plan of a backup, once its store says whose it is."""
+        """The plan of a backup, once its store says whose it is; as it is where it goes ahead though none does."""
+        if not plan.store_id:
+            return plan
         foreseen = StoreIdentity(
             format=FORMAT_VERSION,
             store_id=plan.store_id,
@@ -152,7 +178,7 @@ class Owner:
             update={"installation": installation, "formerly": tuple(sorted(makers - {installation}))}
         )
         said = f"belongs to installation {found.installation}" if found else "says not whose it is"
-        return Adoption(identity, f"{said}, and holds {len(entries):,} backups")
+        return Adoption(identity, f"{said}, and holds {len(entries):,} backups", found is None)
 
     def adopt(self, tier: StorageTier, identity: StoreIdentity) -> StoreIdentity:
         """Replace the identity of a store."""

@@ -100,7 +100,9 @@ def settle(output: Output, tier: StorageTier, *, yes: bool) -> None:
 def adopt(output: Output, tier: StorageTier, *, yes: bool) -> None:
     """Make a store this installation's own: one that belonged to another, or lost its store.json.
 
-    Its backups then count as this installation's, and the other one is refused there. Nothing else in it changes.
+    Its backups then count as this installation's, and the other one is refused there. Nothing else in it changes. A
+    store that lost its store.json gets a new id: its backups are to be verified again, and backups that prunes removed
+    may be shown as disappeared until `strata stores settle`.
     """
     from strata.settings import load_settings
     from strata.wiring import Wiring
@@ -112,6 +114,12 @@ def adopt(output: Output, tier: StorageTier, *, yes: bool) -> None:
     confirm(f"Make it the store of installation {adoption.identity.installation}?", yes=yes)
     made = owner.adopt(tier, adoption.identity)
     output.say(f"{tier.upper()} belongs to installation {made.installation} now.")
+    if adoption.renewed:
+        output.note(
+            f"Its store.json was lost or damaged, so it has a new id ({made.store_id}). What was noted there under the "
+            "old one counts no more: proofs (`strata verify`), acceptances (`strata accept`), pins and holds that were "
+            f"lifted. Backups that prunes removed may be shown as disappeared: `strata stores settle {tier}`."
+        )
     output.document(made.model_dump(mode="json"))
 
 

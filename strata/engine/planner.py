@@ -21,9 +21,11 @@ from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.coverage import Coverage, DoubtKind, SourceKind
 from strata.model.layer import LayerRef
 from strata.model.plan import BackupPlan
+from strata.model.store import StoreIdentity
 from strata.model.tier import Tier
 from strata.planning.backup import StackPolicy, Wish, plan_tiers
 from strata.planning.completeness import History, doubts_before, with_accepted
+from strata.planning.ownership import untold_reasons
 from strata.planning.rounds import Rounds
 from strata.planning.soundness import gone_reasons
 from strata.planning.tier_strategy import Placement
@@ -90,10 +92,10 @@ class BackupPlanner:
         """
         placement = self._options.place(backup_type)
         depot = self._depots.of(placement.primary)
-        identity = self._owner.foresee(depot.tier, self._clock.now())
         key = self._keyring.new_data_key()
         self._keyring.spool_key(run_id), self._keyring.sign(b"")  # all there, or no run
         backups = depot.metadata.judged()
+        identity = self._identity(depot, backup_type, backups)
         _refuse_taken(run_id, backups, depot)
         secret, past = self._keyring.fingerprint_key(), self._past(depot, backups, backup_type, identity.installation)
         fit = [one for one in past.context.backups if one.fingerprint_key_id == secret.key_id]
@@ -131,11 +133,18 @@ class BackupPlanner:
             fingerprint_key_id=secret.key_id,
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
-            reasons=(*placement.reasons, *gone, *planned.reasons),
+            reasons=(*placement.reasons, *untold_reasons(depot.tier, identity), *gone, *planned.reasons),
             expected=expected,
             doubts=doubts_before(backup_type, expected, covers),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
         )
+
+    def _identity(self, depot: Depot, backup_type: BackupType, backups: Sequence[BackupSummary]) -> StoreIdentity:
+        """Whose the store is. A stubborn backup goes where that is not told, if all that lies there is ours."""
+        if RULES[backup_type].manner is Manner.ORDERLY:
+            return self._owner.foresee(depot.tier, self._clock.now())
+        makers, listed = {one.installation for one in backups}, len(depot.metadata.listed)
+        return self._owner.foresee_untold(depot.tier, makers, listed, self._clock.now())
 
     def _past(
         self, depot: Depot, backups: Sequence[BackupSummary], backup_type: BackupType, installation: str

@@ -83,6 +83,8 @@ class Recorder:
 
     def _still_owned(self) -> BackupPlan:
         """The plan, with the identity that the store has now: where two claimed it at once, one's was not kept."""
+        if not self.plan.store_id:
+            return self.plan
         identity = self.owner.require(self.plan.storage_tier, self.plan.installation)
         return self.plan.model_copy(update={"store_id": identity.store_id})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 
 from strata.errors import StoreForeign
@@ -40,6 +40,27 @@ def refuse_nameless(tier: StorageTier, url: str) -> NoReturn:
         f"{tier.upper()} ({url}) holds backups, but no store.json that says whose they are",
         hint="Nothing was written there. " + _ADOPT.format(tier),
     )
+
+
+def sole_maker(makers: Collection[str], listed: int, told: str | None) -> str | None:
+    """The installation that a store which does not say whose it is surely belongs to; None where nothing is sure.
+
+    It made every backup that can be read there, and at least one; where `told` says which this is, it is this one. A
+    store without any backup belongs to this one.
+    """
+    if not listed:
+        return told
+    maker = next(iter(makers), None)
+    return maker if len(makers) == 1 and told in {None, maker} else None
+
+
+def untold_reasons(tier: StorageTier, identity: StoreIdentity) -> list[str]:
+    """Why a backup lies in a store that does not tell whose it is."""
+    if identity.store_id:
+        return []
+    owner = f"all that can be read there is of installation {identity.installation}"
+    told = f"{tier.upper()} does not tell whose it is because its store.json is lost or damaged"
+    return [f"{told}; it is used because {owner}. {_ADOPT.format(tier)}"]
 
 
 def own_backups(

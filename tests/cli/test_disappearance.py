@@ -168,7 +168,9 @@ def test_a_lost_identity_is_written_anew_by_a_persons_word(
     (configured / "backups" / "store.json").unlink()
     assert strata("backup", "full", "--local").code == 7
     assert strata("show", "latest", "--json").document["backup_id"] == backups[1]
-    assert strata("stores", "adopt", "local", "--yes").code == 0
+    adopted = strata("stores", "adopt", "local", "--yes")
+    assert adopted.code == 0
+    assert all(command in adopted.err for command in ("strata verify", "strata accept", "strata stores settle local"))
     assert strata("backup", "incremental", "--local").code == 0
     assert strata("list").code == 0
 

@@ -8,11 +8,12 @@ import pytest
 
 from strata.catalog.owner import Owner
 from strata.engine.local import backup_here, copy_here
-from strata.errors import KeyringError, StoreForeign
+from strata.errors import IntegrityError, KeyringError, StoreForeign
 from strata.model.backup_type import BackupType
+from strata.model.manifest import BackupMetadata
 from strata.model.run import RunState
 from strata.model.store import STORE_DOCUMENT
-from strata.model.tier import StorageTier
+from strata.model.tier import StorageTier, Tier
 from strata.seal.keyring import FileKeyring
 from tests.engine.workbench import RUN, Workbench, tiers_of
 
@@ -76,3 +77,40 @@ def test_a_store_that_changed_hands_during_a_run_gets_no_backup(bench: Workbench
     with pytest.raises(StoreForeign):
         bench.backup(plan.backup_id)
     assert not bench.stored("manifests/")
+
+
+@pytest.mark.parametrize("torn", [b"", None])
+def test_an_emergency_goes_into_a_store_that_does_not_tell_whose_it_is(bench: Workbench, torn: bytes | None) -> None:
+    """Where all that lies there is ours, it says so; a FULL is refused as before. It can be restored."""
+    bench.backup()
+    bench.files.delete(STORE_DOCUMENT)
+    if torn is not None:
+        bench.files.put(STORE_DOCUMENT, [torn])
+    with pytest.raises(IntegrityError if torn is not None else StoreForeign):
+        bench.backup(SECOND)
+    made = bench.backup("emergency-1", BackupType.EMERGENCY)
+    (reason,) = [one for one in made.reasons if "store.json" in one]
+    assert "strata stores adopt local" in reason
+    assert made.store_id == ""
+    assert bench.restore(tiers=made_of(made)).backup_id == "emergency-1"
+
+
+def made_of(made: BackupMetadata) -> tuple[Tier, ...]:
+    """The tiers that a backup holds."""
+    return tuple(content.tier for content in made.tiers if content.included)
+
+
+def test_an_emergency_goes_into_no_store_that_may_be_anothers(bench: Workbench) -> None:
+    """Its backups are of another installation, or are sealed for another keyring: it is refused as any other."""
+    bench.backup()
+    other = Workbench(bench.folder, tiers_of(3), installation="second")
+    with pytest.raises(StoreForeign):
+        other.backup("emergency-1", BackupType.EMERGENCY)
+    bench.files.delete(STORE_DOCUMENT)
+    with pytest.raises(StoreForeign):
+        other.backup("emergency-2", BackupType.EMERGENCY)
+    (bench.folder / "keyring.json").unlink()
+    FileKeyring.create(bench.folder / "keyring.json", bench.clock.now())
+    stranger = Workbench(bench.folder, tiers_of(3))
+    with pytest.raises(StoreForeign):
+        stranger.backup("emergency-3", BackupType.EMERGENCY)
