@@ -7,7 +7,8 @@ Whoever enqueues follows the run in the ledger, by its id. No result is asked of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,9 @@ PLAN_RESTORE: Final = "tasks.restore.plan_restore"
 CONFIRM_RESTORE: Final = "tasks.restore.confirm_restore"
 PRUNE: Final = "tasks.upkeep.prune"
 COPY_BACKUP: Final = "tasks.copy.copy_backup"
+
+LOOK: Final = "strata_look"
+"""What `strata doctor` asks each worker for: its queues, and how far its clock is from the ledger's."""
 
 EMERGENCY: Final = "strata.emergency"
 """The queue of stubborn backups, which have a worker of their own."""
@@ -174,22 +178,49 @@ def _seen(confirmed: Identities) -> dict[str, Any]:
 def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:
     """Publish once, to the queue named or else that of the app's routes; one that is not there yet is declared."""
     queue = app.amqp.queues[lane] if lane else app.amqp.router.route({}, task)["queue"]
+    with _reaching(app, f"the broker does not answer, so {run_id} was not sent") as connection:
+        app.send_task(
+            task,
+            kwargs=arguments,
+            queue=queue,
+            declare=[queue],
+            connection=connection,
+            retry=False,
+            ignore_result=True,
+            add_to_parent=False,
+            **about_start(run_id, arguments),
+        )
+
+
+def check_broker(app: Celery) -> None:
+    """BrokerUnavailable unless the broker takes a connection, within about five seconds."""
+    with _reaching(app, "the broker does not answer"):
+        pass
+
+
+def ask_workers(
+    app: Celery, enough: Callable[[dict[str, dict[str, Any]]], bool], most: float = 6.0
+) -> dict[str, dict[str, Any]]:
+    """What each worker says of itself, by its name; asked again until that is `enough`, or for so many seconds."""
+    said: dict[str, dict[str, Any]] = {}
+    with _reaching(app, "the broker does not answer, so no worker can be asked") as connection:
+        for _ in range(max(1, round(most))):
+            inspect = app.control.inspect(timeout=1.0, connection=connection)
+            said |= inspect._request(LOOK) or {}  # noqa: SLF001 - Celery's own commands each call it
+            if enough(said):
+                break
+    return said
+
+
+@contextmanager
+def _reaching(app: Celery, otherwise: str) -> Iterator[Any]:
+    """A connection to the broker that answers; BrokerUnavailable where none does."""
     try:
         with app.connection_for_write(connect_timeout=_SECONDS, transport_options=_TRANSPORT) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)
-            app.send_task(
-                task,
-                kwargs=arguments,
-                queue=queue,
-                declare=[queue],
-                connection=connection,
-                retry=False,
-                ignore_result=True,
-                add_to_parent=False,
-                **about_start(run_id, arguments),
-            )
+            yield connection
     except (OperationalError, OSError) as error:
         raise BrokerUnavailable(
-            f"the broker does not answer, so {run_id} was not sent: {type(error.__cause__ or error).__name__}",
+            f"{otherwise}: {type(error.__cause__ or error).__name__}",
             hint="Check STRATA_BROKER_URL and its server, or do it without workers: --local.",
         ) from None

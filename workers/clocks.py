@@ -13,9 +13,7 @@ from strata.engine.timekeeping import in_words, off_by
 from strata.errors import StrataError
 from strata.settings import load_settings
 from strata.wiring import Wiring
-
-LOOK: Final = "strata_look"
-"""What `strata doctor` asks each worker for."""
+from tasks.enqueue import LOOK
 
 _AGAIN_SECONDS: Final = 600.0
 

@@ -18,6 +18,8 @@ from strata.wiring import Wiring
 @beat_init.connect
 def _beat_begins(**_: object) -> None:
     before_task_publish.connect(mark)  # only here: workers and commands send no ticks
+    with suppress(StrataError):
+        _ticks().note()
 
 
 def mark(headers: dict[str, Any], **_: object) -> None:

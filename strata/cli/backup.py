@@ -92,8 +92,24 @@ def _plan(output: Output, settings: Settings, kind: BackupType, run_id: str, *, 
     from strata.cli.summary import show_plan
     from strata.wiring import Wiring
 
-    manager = Wiring(settings).local_manager
+    wiring = Wiring(settings)
+    manager = wiring.local_manager
     show_plan(output, manager.unfinished.judged(manager.planner.decide(kind, run_id, fresh=fresh)))
+    refuse_unreadable(output, wiring, kind)
+
+
+def refuse_unreadable(output: Output, wiring: Wiring, kind: BackupType) -> None:
+    """SourceError where a tier cannot be read: it is told before the first is read. A stubborn backup does without."""
+    from strata.engine.greeting import unreadable
+    from strata.model.backup_type import RULES, Manner
+
+    if RULES[kind].manner is Manner.STUBBORN:
+        return
+    errors = list(unreadable(wiring.sources, wiring.clock).values())
+    for error in errors[1:]:
+        output.error(error.sentence, error.hint)
+    if errors:
+        raise errors[0]
 
 
 def _here(
@@ -108,6 +124,8 @@ def _here(
     from strata.wiring import Wiring
 
     wiring = Wiring(settings)
+    if handed is None:
+        refuse_unreadable(output, wiring, kind)
     manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
     with of_this_process(wiring.spool, run_id):

@@ -6,7 +6,7 @@ a restore would pause the application anew. One that is there when a restore end
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,11 @@ from strata.sources.port import (
     Application,
     ApplyCounts,
     Baseline,
+    Examinable,
     KnownKeys,
     Permit,
     RestoreMode,
+    Right,
     Session,
     StateSource,
 )
@@ -50,6 +52,13 @@ class HiddenKey:
     def connect(self) -> Iterator[Session]:
         with self.inner.connect() as session:
             yield _Session(session, self)
+
+    def greet(self) -> None:
+        if isinstance(self.inner, Examinable):
+            self.inner.greet()
+
+    def rights(self) -> Iterable[Right]:
+        return self.inner.rights() if isinstance(self.inner, Examinable) else ()
 
     def check(self, description: dict[str, Any]) -> None:
         self.inner.check(description)

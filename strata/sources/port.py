@@ -11,11 +11,11 @@ A session never ends its stream early without an error: a dead tier is never an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +134,33 @@ class Session(Protocol):
 
     def after_cut(self) -> AfterCut:
         """What of the records is of a later moment than the cut; valid after `read`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Right:
+    """Something that Strata may do with a tier, in a phrase; or a sentence that says why not, and what to do.
+
+    `needed`: without it the tier cannot be backed up as it is set.
+    """
+
+    name: str
+    granted: str
+    lacking: str = ""
+    hint: str = ""
+    needed: bool = False
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A source that can say more of itself than that somebody takes its connections."""
+
+    def greet(self) -> None:
+        """Raise unless its records can be asked for now; reads none."""
+        ...
+
+    def rights(self) -> Iterable[Right]:
+        """What of it Strata may do; changes nothing that stays."""
         ...
 
 

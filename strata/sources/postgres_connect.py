@@ -142,7 +142,8 @@ class Server:
             hint = "Name its authority (STRATA_TLS_CA, or tls_ca in the URL), and the host that its certificate is of."
             return SourceError(f"{self.label} cannot be trusted: {said}", hint=hint)
         if _REFUSED.search(said):
-            return SourceError(f"{self.label} refused the connection: {said}")
+            hint = "Check user, password and database in STRATA_WARM_URL."
+            return SourceError(f"{self.label} refused the connection: {said}", hint=hint)
         return SourceUnavailable(f"{self.label} does not answer: {said}")
 
 

@@ -13,13 +13,14 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import NOT_HELD, PARTS, SourceItem
 from strata.model.scope import Scope
 from strata.sources import postgres_catalog as catalog
-from strata.sources.port import ALL_KEYS, AfterCut, Baseline
+from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Right
 from strata.sources.postgres_connect import Connection, Server, begin
 from strata.sources.postgres_continuity import Continuity, continuity
 from strata.sources.postgres_jobs import jobs_for
 from strata.sources.postgres_names import Candidate, TablePattern, choose_tables, parts_of
 from strata.sources.postgres_needs import not_held
 from strata.sources.postgres_read import READ_ONLY, RangeReaders
+from strata.sources.postgres_rights import write_right
 from strata.sources.postgres_watermark import watermark
 
 _ATTEMPTS: Final = 5
@@ -68,6 +69,11 @@ class PostgresSession:
         # The locks went with this connection if it died; a table truncated since would have read as empty.
         with self._server.speaking("reading its tables"):
             self._connection.execute("SELECT 1")
+
+    def write_right(self) -> Right:
+        """Whether a restore could write the tables of the cut."""
+        with self._server.speaking("asking for its rights"):
+            return write_right(self._connection, [one.oid for one in self._cut_tables()])
 
     def after_cut(self) -> AfterCut:
         return AfterCut()

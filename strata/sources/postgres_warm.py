@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from strata.model.identity import Identity
 from strata.model.tier import Tier
-from strata.sources.port import Permit, RestoreMode, refuse_state_manager
+from strata.sources.port import Permit, RestoreMode, Right, refuse_state_manager
 from strata.sources.postgres_compare import confirm, targets
 from strata.sources.postgres_connect import Server, begin
 from strata.sources.postgres_identity import identity_of
@@ -53,6 +53,17 @@ class PostgresWarm:
             yield PostgresSession(self._server, connection, self._patterns, self._parallel)
         finally:
             connection.close()
+
+    def greet(self) -> None:
+        """Raise unless the database answers and the role is let in."""
+        with self.connect():
+            pass
+
+    def rights(self) -> Iterator[Right]:
+        """Whether its tables can be read, all of them, and written."""
+        with self.connect() as session:
+            session.cut()
+            yield session.write_right()
 
     def check(self, description: dict[str, Any]) -> None:
         refuse_state_manager(self.tier, description)

@@ -26,10 +26,11 @@ from strata.model.scope import Scope
 from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
 from strata.sources.hot_method import HotMethod
-from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Permit, RestoreMode, refuse_state_manager
+from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Permit, RestoreMode, Right, refuse_state_manager
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_rehearse import check_memory, try_key
+from strata.sources.redis_rights import stream_right, write_right
 from strata.sources.redis_server import (
     RedisServer,
     check_writable,
@@ -72,6 +73,20 @@ class RedisHot:
             closing(RedisSession(connection, self._address, self._method)) as session,
         ):
             yield session
+
+    def greet(self) -> None:
+        """Raise unless the server can be read whole."""
+        with Connection(self._address) as connection:
+            identify(connection)
+            for database in self._address.databases:
+                connection.select(database)
+
+    def rights(self) -> Iterator[Right]:
+        """Whether it is read at one moment, and whether it takes writes; no key is set and no stream begun."""
+        with Connection(self._address) as connection:
+            server = identify(connection)
+            yield stream_right(self._method, connection, server)
+            yield write_right(connection, server, self._address.databases)
 
     def check(self, description: dict[str, Any]) -> None:
         """Raise unless records of a backup with this description can be written here; a scratch key comes and goes."""

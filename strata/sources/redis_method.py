@@ -27,11 +27,11 @@ def begin_stream(method: HotMethod, connection: Connection, server: RedisServer,
         case HotMethod.SYNC:
             return _known(SyncStream(connection.address, server.version)), ""
         case HotMethod.AUTO:
-            why = "only some keys are read" if not scope.is_everything else _why_wait(connection, server)
+            why = "only some keys are read" if not scope.is_everything else why_wait(connection, server)
             return (None, why) if why else _tried(connection, server)
 
 
-def _why_wait(connection: Connection, server: RedisServer) -> str:
+def why_wait(connection: Connection, server: RedisServer) -> str:
     """Why a stream would not begin at once; empty if it would."""
     if server.is_saving:
         return "the server is saving or rewriting its own files, and its stream would wait for that"

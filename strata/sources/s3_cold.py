@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.s3client import ATTEMPTS, S3Access, credentials_of, location, make_client
-from strata.sources.port import Permit, RestoreMode, refuse_state_manager
+from strata.sources.port import Permit, RestoreMode, Right, refuse_state_manager
 from strata.sources.s3_bucket import Bucket
 from strata.sources.s3_get import PlainGets, route_to
 from strata.sources.s3_identity import identity_of
 from strata.sources.s3_read import ColdSession
-from strata.sources.s3_rehearse import try_put
+from strata.sources.s3_rehearse import try_put, write_right
 from strata.sources.s3_write import ColdApplication
 from strata.tls import Tls
 
@@ -63,6 +63,17 @@ class S3Cold:
             session = ColdSession(bucket, self._access.host, self._threads, self._cut_seconds)
             with closing(session):
                 yield session
+
+    def greet(self) -> None:
+        """Raise unless the bucket can be listed."""
+        with self._bucket() as bucket:
+            bucket.page(limit=1)
+
+    def rights(self) -> Iterator[Right]:
+        """Whether it takes objects and lets them be removed, by one that is put and removed."""
+        with self._bucket() as bucket:
+            bucket.page(limit=1)
+            yield write_right(bucket)
 
     def check(self, description: dict[str, Any]) -> None:
         """Raise unless there is a bucket to write to, by an object that is put and removed; any takes any objects."""

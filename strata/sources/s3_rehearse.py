@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strata.errors import SourceError, SourceUnavailable
 from strata.s3client import Translated
+from strata.sources.port import Right
 from strata.sources.s3_object import cold_failure
 
 if TYPE_CHECKING:
@@ -29,6 +30,19 @@ def try_put(bucket: Bucket) -> None:
     with Translated(cold_failure("be written")):
         put = bucket.client.put_object(**_target(bucket), Body=_BODY)
     _remove(bucket, put.get("VersionId"))
+
+
+def write_right(bucket: Bucket) -> Right:
+    """Whether a restore could write; one that overlays needs no right to remove, one that is exact does."""
+    try:
+        _remove(bucket)
+        try_put(bucket)
+    except SourceUnavailable:
+        raise
+    except SourceError as error:
+        said = f"an exact restore into it is not possible: {error.sentence}"
+        return Right("restore", "", said, error.hint)
+    return Right("restore", "takes writes")
 
 
 def _remove(bucket: Bucket, version: str | None = None) -> None:

@@ -28,9 +28,9 @@ from strata.planning.ticks import GOOD_FOR, TICKED, stale
 from strata.seal.keyring import FileKeyring
 from strata.settings import Settings
 from tasks.due import COUNTDOWN, DueRequest, DueTask
+from tasks.enqueue import LOOK
 from tests.shifted_clock import shifted, shifting
 from workers import ticks
-from workers.clocks import LOOK
 from workers.configuration import make_app
 from workers.local_stack.servers import RedisServer
 
