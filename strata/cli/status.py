@@ -101,6 +101,6 @@ def _show(output: Output, found: PolicyReport, silent: dict[str, str]) -> None:
         output.say(styled((f"{tier.upper()} does not answer", "bold red"), f": {reason}"))
     table = plain_table("", "promise", "what is", "what to do", wrap=("what is", "what to do"))
     for line in found.lines:
-        mark = Text("✓", "green") if line.holds else Text("✗", "red") if line.possible else Text("-", "dim")
+        mark = Text("✗", "red") if not line.holds else Text("✓", "green") if line.possible else Text("-", "dim")
         table.add_row(mark, line.rule, line.finding, line.advice)
     output.show(table)
