@@ -37,7 +37,8 @@ RUN python -m pip uninstall --yes setuptools wheel pip
 RUN groupadd --gid 10001 strata \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/strata --shell /usr/sbin/nologin strata \
     && install -d -m 0700 -o 10001 -g 10001 \
-        /var/lib/strata /var/lib/strata/spool /var/lib/strata/backups /var/lib/strata/beat /var/lib/strata/keys
+        /var/lib/strata /var/lib/strata/spool /var/lib/strata/backups /var/lib/strata/beat /var/lib/strata/keys \
+        /var/lib/strata/cache
 
 COPY --from=builder /opt/strata /opt/strata
 COPY --chmod=0555 docker-entrypoint.sh /usr/local/bin/strata-entrypoint

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from strata.seal.keyring_cuts import CUTS
 from tests.deploy.names import unknown_settings
 from workers.queues import GROUPS, QUEUES
 
@@ -72,13 +73,19 @@ def test_every_setting_exists(path: str) -> None:
 def test_process_knows_no_password_it_does_not_need(name: str, secrets: set[str]) -> None:
     """Only collect, store and emergency may enter the tiers; only they reach the tiers' network."""
     used = set(re.findall(r"\$\{(\w+)", str(SERVICES[name]["environment"])))
-    assert used - {"COLD_SECRET_ACCESS_KEY"} == secrets
+    certificates = {"TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"}
+    assert used - {"COLD_SECRET_ACCESS_KEY"} - certificates == secrets
     assert ("state" in SERVICES[name]["networks"]) == ("HOT_PASSWORD" in secrets)
 
 
-def test_only_workers_and_commands_hold_the_keyring() -> None:
+def test_each_worker_holds_its_own_keyring_and_commands_the_whole_one() -> None:
     """Beat and Flower have nothing to open; `keys` makes the keyring and so cannot wait for it."""
-    assert {name for name in OURS if SERVICES[name].get("secrets")} == {*WORKERS, "cli"}
+    held = {name: SERVICES[name]["secrets"] for name in OURS if "secrets" in SERVICES[name]}
+    cuts = {name: [{"source": f"keyring-{name}", "target": "keyring"}] for name in CUTS}
+    assert held == {**cuts, "cli": ["keyring"]}
+    files = {name: secret["file"] for name, secret in yaml.safe_load(TEXT)["secrets"].items()}
+    assert files == {name: f"./secrets/{name}.json" for name in files}
+    assert set(files) == {"keyring", *(f"keyring-{name}" for name in CUTS)}
 
 
 def test_backups_are_mounted_only_where_they_are_read_or_written() -> None:
@@ -132,8 +139,23 @@ def test_images_are_pinned_to_a_version() -> None:
 
 
 def test_env_example_names_every_variable_and_no_secret() -> None:
-    """Each variable must be filled in; one that is missing stops the start with a sentence."""
+    """A variable that is missing stops the start with a sentence; those of TLS alone may be empty."""
     lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if line and not line.startswith("#")]
-    used = re.findall(r"\$\{(\w+)(:\?Set \1 in \.env)?\}", TEXT)
-    assert all(sentence for _, sentence in used)
+    used = re.findall(r"\$\{(\w+)(:\?Set \1 in \.env|:-)?\}", TEXT)
+    assert {name for name, how in used if how == ":-"} == {"TLS_CA", "TLS_CERTIFICATE", "TLS_KEY"}
+    assert all(how for _, how in used)
     assert sorted(lines) == sorted({f"{name}=" for name, _ in used})
+
+
+def test_certificate_files_are_given_to_every_process_that_connects() -> None:
+    """The folder `tls` is seen by all but `keys`, which connects to nothing, and can be changed by none."""
+    seen = {name for name in OURS if "./tls:/etc/strata/tls:ro" in SERVICES[name].get("volumes", ())}
+    assert seen == set(OURS) - {"keys"}
+    assert all("STRATA_TLS_CA" in SERVICES[name]["environment"] for name in seen)
+
+
+def test_the_cache_is_written_where_the_store_is_read() -> None:
+    """A container's root is read-only, so what catalogues say is kept in a volume."""
+    kept = {name for name in OURS if "cache:/var/lib/strata/cache" in SERVICES[name].get("volumes", ())}
+    assert kept == {"control", "store", "emergency", "cli"}
+    assert SERVICES["cli"]["environment"]["STRATA_CACHE_FOLDER"] == "/var/lib/strata/cache"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from strata.seal.keyring_cuts import CUTS
 from tests.deploy.names import SETTINGS, unknown_settings
 from workers.queues import GROUPS, QUEUES
 
@@ -22,6 +23,7 @@ EVERYTHING: dict[str, Any] = {
     "secrets": {"store": "strata-store", "spool": "strata-spool"},
     "settings": {"STRATA_WARM_TABLES": "*"},
     "flower": {"enabled": True},
+    "tls": {"secret": "strata-tls", "ca": "ca.crt", "certificate": "tls.crt", "key": "tls.key"},
     "imagePullSecrets": [{"name": "registry"}],
     "volumes": {"share": {"enabled": True}},
     "serviceAccount": {"annotations": {"example.org/role": "backup"}},
@@ -131,6 +133,8 @@ def test_manifests_are_what_kubernetes_takes(values: dict[str, Any]) -> None:
         {"settings": {"STRATA_ZSTD_LEVL": "3"}},
         {"settings": {"STRATA_HOT_URL": "redis://:password@hot:6379/0"}},
         {"settings": {"STRATA_SEGMENT_BYTES": 33554432}},
+        {"settings": {"STRATA_TLS_CA": "/nowhere/ca.pem"}},
+        {"tls": {"secret": "strata-tls", "ca": "../ca.pem"}},
         {"tiers": {"hot": "redis://:password@hot:6379/0"}},
         {"image": {"tag": "latest"}},
         {"stageSeconds": "3600"},
@@ -154,6 +158,7 @@ def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
         ({"volumes": {"spool": {"enabled": False}}}, "There is no spool"),
         ({"volumes": {"backups": {"enabled": False}}}, "There is no store"),
         ({"settings": {"STRATA_SPOOL_URL": "s3://spool"}}, "There are two spools"),
+        ({"tls": {"ca": "ca.crt"}}, "set tls.secret"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_a_sentence(values: dict[str, Any], sentence: str) -> None:
@@ -303,14 +308,45 @@ def test_keyring_is_a_file_only_its_owner_can_read(plain: dict[str, Manifest]) -
         assert kept["emptyDir"]["medium"] == "Memory"
 
 
-def test_group_can_have_a_smaller_keyring_of_its_own() -> None:
-    """`keyringSecret` of a group wins over the keyring of all."""
-    deployments = of_kind(render({"workers": {"seal": {"keyringSecret": "seal-keys"}}}), "Deployment")
-    named = {
-        name: next(volume["secret"]["secretName"] for volume in pod(deployments[name])["volumes"] if "secret" in volume)
-        for name in GROUPS
-    }
-    assert named == {name: "seal-keys" if name == "seal" else "strata-keyring" for name in GROUPS}
+def keyring_of(deployment: Manifest) -> tuple[str, list[str]]:
+    """The Secret that a pod's keyring comes from, and what of it the pod is given."""
+    (secret,) = [one["secret"] for one in pod(deployment)["volumes"] if one["name"] == "keyring-secret"]
+    return secret["secretName"], [item["key"] for item in secret["items"]]
+
+
+def test_each_group_is_given_its_own_keyring_alone(plain: dict[str, Manifest]) -> None:
+    """One Secret holds what `strata keys cut` made; a pod sees one file of it, which its init container copies."""
+    assert set(CUTS) == set(GROUPS)
+    for name in GROUPS:
+        assert keyring_of(plain[name]) == ("strata-keyring", [f"keyring-{name}.json"])
+        (copy,) = pod(plain[name])["initContainers"]
+        assert copy["command"][3] == f"/run/strata/secret/keyring-{name}.json"
+
+
+def test_a_group_can_have_a_keyring_of_another_secret() -> None:
+    """`keyringSecret` and `keyringKey` of a group win over what all have."""
+    values = {"workers": {"seal": {"keyringSecret": "seal-keys", "keyringKey": "mine.json"}}}
+    deployments = of_kind(render(values), "Deployment")
+    assert keyring_of(deployments["seal"]) == ("seal-keys", ["mine.json"])
+    assert keyring_of(deployments["store"]) == ("strata-keyring", ["keyring-store.json"])
+
+
+def test_certificate_files_are_mounted_and_named_in_every_pod(full: dict[str, Manifest]) -> None:
+    """Each process gets the Secret's files, and the settings that name those which all connections go by."""
+    for deployment in full.values():
+        (volume,) = [one for one in pod(deployment)["volumes"] if one["name"] == "tls"]
+        assert volume["secret"] == {"secretName": "strata-tls", "defaultMode": 0o440}
+        (mount,) = [one for one in container(deployment)["volumeMounts"] if one["name"] == "tls"]
+        told = environment(deployment)
+        named = {told[f"STRATA_TLS_{name}"] for name in ("CA", "CERTIFICATE", "KEY")}
+        assert named == {f"{mount['mountPath']}/{key}" for key in ("ca.crt", "tls.crt", "tls.key")}
+
+
+def test_an_authority_alone_is_enough() -> None:
+    """What tls leaves empty is not set, and without its Secret nothing of it is there."""
+    authority = environment(of_kind(render({"tls": {"secret": "s", "ca": "ca.crt"}}), "Deployment")["beat"])
+    assert [name for name in authority if "TLS" in name] == ["STRATA_TLS_CA"]
+    assert not any("TLS" in name for name in environment(of_kind(render(), "Deployment")["beat"]))
 
 
 def test_probes_are_cheap_and_ask_for_the_right_process(full: dict[str, Manifest]) -> None:

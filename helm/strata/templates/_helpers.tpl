@@ -66,9 +66,32 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* Where certificate files of your own are mounted: call with the root. */}}
+{{- define "strata.tlsMount" -}}
+{{- if .Values.tls.secret }}
+- {name: tls, mountPath: /etc/strata/tls, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "strata.tlsVolume" -}}
+{{- with .Values.tls.secret }}
+- name: tls
+  secret: {secretName: {{ . }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
+
 {{/* Settings of every process that are no secret: call with the root. */}}
 {{- define "strata.settings" -}}
 - {name: STRATA_STAGE_SECONDS, value: {{ .Values.stageSeconds | quote }}}
+{{- if .Values.tls.secret }}
+{{- range $setting, $key := dict "CA" .Values.tls.ca "CERTIFICATE" .Values.tls.certificate "KEY" .Values.tls.key }}
+{{- with $key }}
+- {name: STRATA_TLS_{{ $setting }}, value: /etc/strata/tls/{{ . }}}
+{{- end }}
+{{- end }}
+{{- else if or .Values.tls.ca .Values.tls.certificate .Values.tls.key }}
+{{- fail "tls names files of a Secret, but no Secret: set tls.secret." }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
