@@ -251,7 +251,7 @@ def test_a_client_certificate_is_shown(name: str, ground: Ground, broker_port: i
     trusting = Settings(tls_ca=str(ground.ours.file))
     shown = {"tls_certificate": str(ground.client.certificate), "tls_key": str(ground.client.key)}
     with ExitStack() as stack:
-        front = in_front_of(behind(name, ground, broker_port), ground.right, clients=ground.ours)
+        front = in_front_of(behind(name, ground, broker_port), ground.right, clients=ground.ours.file)
         port = stack.enter_context(front)
         ASKS[name](ground, port, "", trusting.model_copy(update=shown))
         with pytest.raises(Exception):  # noqa: B017, PT011 - the errors of six client libraries

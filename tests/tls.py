@@ -73,34 +73,41 @@ class Authority:
 
 
 @contextmanager
-def in_front_of(port: int, shown: Pair, *, clients: Authority | None = None) -> Iterator[int]:
-    """TLS on a port of its own, carried on to a server's; `clients` must have signed what a client shows."""
+def in_front_of(
+    port: int,
+    shown: Pair,
+    *,
+    clients: Path | None = None,
+    at: tuple[str, int] = ("127.0.0.1", 0),
+    host: str = "127.0.0.1",
+) -> Iterator[int]:
+    """TLS on a port of its own, carried on to a server's; an authority of `clients` must have signed what is shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown.certificate, shown.key)
     if clients is not None:
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(clients.file)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_accept, args=(listener, context, port), daemon=True).start()
+        context.load_verify_locations(clients)
+    with socket.create_server(at) as listener:
+        threading.Thread(target=_accept, args=(listener, context, (host, port)), daemon=True).start()
         yield int(listener.getsockname()[1])
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
+def _accept(listener: socket.socket, context: ssl.SSLContext, server: tuple[str, int]) -> None:
     with suppress(OSError):  # the test is over
         while True:
             peer, _ = listener.accept()
-            threading.Thread(target=_carry, args=(peer, context, port), daemon=True).start()
+            threading.Thread(target=_carry, args=(peer, context, server), daemon=True).start()
 
 
-def _carry(peer: socket.socket, context: ssl.SSLContext, port: int) -> None:
+def _carry(peer: socket.socket, context: ssl.SSLContext, server: tuple[str, int]) -> None:
     with suppress(OSError), peer:
         if peer.recv(8, socket.MSG_PEEK) == _ASKS_FOR_TLS:
             peer.recv(8)
             peer.sendall(b"S")
         with (
             context.wrap_socket(peer, server_side=True) as outside,
-            socket.create_connection(("127.0.0.1", port)) as inside,
+            socket.create_connection(server) as inside,
         ):
             threading.Thread(target=_copy, args=(inside, outside), daemon=True).start()
             _copy(outside, inside)
