@@ -17,6 +17,7 @@ StrataError
 │   ├── StoreForeign        a store belongs to another installation
 │   ├── ObjectNotFound      an object that must be there is not
 │   ├── ObjectNotAFile      a link, a pipe or a folder lies in its place
+│   ├── ObjectDenied        an object may not be read by this user
 │   ├── ObjectExists        an object would have been overwritten
 │   ├── ObjectLocked        an object may not be removed yet
 │   └── ObjectFrozen        an object must be thawed before it can be read
@@ -160,6 +161,12 @@ class ObjectNotAFile(StorageError):
     """In the place of an object lies a link, a pipe, a device or a folder; it was not read."""
 
     code = "object-not-a-file"
+
+
+class ObjectDenied(StorageError):
+    """The store does not let this user, or these credentials, read an object."""
+
+    code = "object-denied"
 
 
 class ObjectExists(StorageError):

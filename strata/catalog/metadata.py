@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from strata.catalog.documents import document
-from strata.catalog.notes import ACCEPTED_MANIFEST, NOTES, READ_THREADS, NoteBook, NoteKind, note_name, parse_name
+from strata.catalog.notes import ACCEPTED_MANIFEST, NOTES, READ_THREADS, Note, NoteBook, NoteKind, note_name, parse_name
 from strata.catalog.readings import Readings
 from strata.catalog.signed import SignedForm, Signer
 from strata.catalog.unreadable import Unreadable, unreadable
-from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectNotFound, StrataError
+from strata.errors import BackupNotFound, IntegrityError, KeyringError, ObjectDenied, ObjectNotFound, StrataError
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.layer import LayerRef
 from strata.model.manifest import BackupMetadata, manifest_name
@@ -60,6 +60,8 @@ class BackupMetadataManager:
         self._parts: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.listed: frozenset[str] = frozenset()
         """The backups that the store listed when the context was last read."""
+        self.denied: dict[str, str] = {}
+        """The manifests that the store did not let this user read then, and why; nothing is built on them."""
 
     def save(self, metadata: BackupMetadata) -> None:
         """Commit a backup: sign its manifest and put it, once. Nothing may fail after this."""
@@ -114,15 +116,18 @@ class BackupMetadataManager:
         names = {info.name for info in listed if info.regular}
         for name in [name for name in self._summaries if name not in names]:
             del self._summaries[name]
+        self.denied = {}
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="manifests") as pool:
             list(pool.map(self._summarise, names - self._summaries.keys()))
+        if self.denied and not self._summaries:  # not one of another owner: the right to read is missing
+            self.read(min(self.denied))
         return list(self._summaries.values())
 
     def accepted(self) -> list[BackupSummary]:
         """The accepted backups of this store whose note names the manifest, as other stores may go by them."""
         found: list[BackupSummary] = []
         for backup_id, digests in self._accepted().items():
-            with suppress(IntegrityError, KeyringError, ObjectNotFound):
+            with suppress(IntegrityError, KeyringError, ObjectDenied, ObjectNotFound):
                 if (one := self._summary(manifest_name(backup_id))).digest in digests:
                     found.append(one.model_copy(update={"accepted": True}))
         return found
@@ -133,13 +138,19 @@ class BackupMetadataManager:
         return MANIFEST.digest(name, document(self._store, name))
 
     def _accepted(self) -> dict[str, set[object]]:
-        """The backups that a note which can be trusted says were accepted, with the digests that it names."""
+        """The backups that a note which may be read and trusted says were accepted, with the digests that it names."""
         notes = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
         named = {note.subject for note in notes if note.kind is NoteKind.ACCEPTED}
-        book, found = NoteBook(self._store, self._signer), dict[str, set[object]]()
-        for told in (one for subject in named for one in book.of(subject) if one.kind is NoteKind.ACCEPTED):
+        found = dict[str, set[object]]()
+        for told in (one for subject in named for one in self._notes_of(subject) if one.kind is NoteKind.ACCEPTED):
             found.setdefault(told.subject, set()).add(told.body.get(ACCEPTED_MANIFEST))
         return found
+
+    def _notes_of(self, subject: str) -> list[Note]:
+        """The notes of a subject; none where one of them may not be read."""
+        with suppress(ObjectDenied):
+            return NoteBook(self._store, self._signer).of(subject)
+        return []
 
     def note_damaged(self, layer_id: str, now: datetime) -> None:
         """Note beside the backups that a layer is not what was written: nothing will be built on it any more."""
@@ -153,9 +164,9 @@ class BackupMetadataManager:
         """
         listed = [note for info in self._store.list(NOTES) if (note := parse_name(info.name))]
         damages = {note for note in listed if note.kind is NoteKind.DAMAGED}
-        readings, book = Readings(), NoteBook(self._store, self._signer)
+        readings = Readings()
         for subject in {note.subject for note in damages}:
-            notes = book.of(subject)
+            notes = self._notes_of(subject)
             readings.noted(notes)
             damages -= {name for note in notes if (name := parse_name(note_name(note)))}
         for name in damages:  # nobody vouches for these, nor for when in their second they were written
@@ -167,7 +178,10 @@ class BackupMetadataManager:
 
     def _summarise(self, name: str) -> None:
         with suppress(IntegrityError, KeyringError, ObjectNotFound):  # one that cannot be trusted is no baseline
-            self._summaries[name] = self._summary(name)
+            try:
+                self._summaries[name] = self._summary(name)
+            except ObjectDenied as error:
+                self.denied[name] = error.sentence
 
     def _summary(self, name: str) -> BackupSummary:
         data = document(self._store, name)

@@ -15,7 +15,7 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Meeting, Pause
 from strata.engine.parallel import answered
 from strata.engine.runner import Attempt
-from strata.errors import LOST, SettingError
+from strata.errors import LOST, ObjectDenied, SettingError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, BackupSummary, TierSummary
 from strata.model.coverage import Coverage, DoubtKind, SourceKind
@@ -27,7 +27,7 @@ from strata.planning.backup import StackPolicy, Wish, plan_tiers
 from strata.planning.completeness import History, doubts_before, with_accepted
 from strata.planning.ownership import untold_reasons
 from strata.planning.rounds import Rounds
-from strata.planning.soundness import gone_reasons
+from strata.planning.soundness import denied_reasons, gone_reasons
 from strata.planning.tier_strategy import Placement
 from strata.seal.keyring import Keyring
 
@@ -116,6 +116,7 @@ class BackupPlanner:
         covers = [Coverage(part.tier, part.source, part.patterns) for part in planned.tiers if part.source is not None]
         expected = past.history.expected(backup_type, covers)
         gone = gone_reasons(depot.tier, self._depots.gone(depot, wish.now))
+        denied = denied_reasons(depot.tier, sorted(depot.metadata.denied.values()))
         return BackupPlan(
             backup_id=run_id,
             backup_type=backup_type,
@@ -133,7 +134,7 @@ class BackupPlanner:
             fingerprint_key_id=secret.key_id,
             zstd_level=self._options.zstd_level,
             segment_bytes=self._options.segment_bytes,
-            reasons=(*placement.reasons, *untold_reasons(depot.tier, identity), *gone, *planned.reasons),
+            reasons=(*placement.reasons, *untold_reasons(depot.tier, identity), *gone, *denied, *planned.reasons),
             expected=expected,
             doubts=doubts_before(backup_type, expected, covers),
             knows_chunks=not fresh and any(layer.chunked for one in fit for tier in one.tiers for layer in tier.stack),
@@ -212,4 +213,6 @@ def _unfit(depot: Depot, ref: LayerRef, noted: set[str]) -> str:
         depot.layers.load(ref)
     except LOST:
         return "has a damaged document"
+    except ObjectDenied:
+        return "has a document that may not be read here"
     return ""

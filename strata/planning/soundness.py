@@ -21,6 +21,14 @@ def gone_reasons(tier: StorageTier, gone: Sequence[str]) -> tuple[str, ...]:
     return (f"{lost}; `strata stores settle {tier}` once it is understood",)
 
 
+def denied_reasons(tier: StorageTier, denied: Sequence[str]) -> tuple[str, ...]:
+    """What a backup says of manifests that it may not read; nothing where there are none."""
+    if not denied:
+        return ()
+    what = f"it and {counted(len(denied) - 1, 'other manifest')} like it" if len(denied) > 1 else "it"
+    return (f"{denied[0]}; nothing in {tier.upper()} is built on {what}",)
+
+
 def gone_line(gone: Sequence[str], tiers: Sequence[StorageTier]) -> PolicyLine:
     """Whether every backup is there that was not removed by us."""
     rule = "nothing disappears"

@@ -27,6 +27,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from strata.errors import (
+    ObjectDenied,
     ObjectExists,
     ObjectNotAFile,
     ObjectNotFound,
@@ -44,6 +45,7 @@ _TEMPORARY: Final = ".tmp-"
 _LEFT: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
 """The name of a file that a writer of ours left."""
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_DENIED: Final = {errno.EACCES, errno.EPERM}
 _AWAY: Final = {
     errno.EIO,
     errno.ESTALE,
@@ -198,22 +200,29 @@ class FilesystemStore:
         sentence = f"{self.url} could not {verb} {name}: {reason}"
         if error.errno == errno.ENOENT and verb == "read":
             return ObjectNotFound(f"{self.url} does not hold {name}", hint="It was deleted, or never written whole.")
+        if error.errno in _DENIED and verb == "read":
+            return ObjectDenied(
+                sentence, hint="It belongs to another user: give it to the one that Strata runs as (chown)."
+            )
         if error.errno in _FULL:
             return StoreFull(sentence, hint="Free room there, then start again; nothing half-written is left.")
         if error.errno in _AWAY:
             return StoreUnavailable(sentence, hint="Check the disk or the mount.")
-        if isinstance(error, FileNotRegular) and error.errno != errno.ELOOP:
-            return ObjectNotAFile(
-                f"{self.url} does not {verb} {name}: it is a folder, a pipe, a socket or a device, and not a file",
-                hint="It is not one of Strata's; look who put it there.",
-            )
+        if isinstance(error, FileNotRegular) or error.errno == errno.ELOOP:
+            return self._not_a_file(verb, name, error)
+        return StorageError(sentence, hint="Check that the folder exists and may be written by this user.")
+
+    def _not_a_file(self, verb: str, name: str, error: OSError) -> ObjectNotAFile:
         if error.errno == errno.ELOOP:
             return ObjectNotAFile(
                 f"{self.url} does not {verb} {name}: it is a symbolic link or lies behind one, and no link below a "
                 "store's folder is followed",
                 hint="Put the files themselves there; the store's own folder may be reached by a link.",
             )
-        return StorageError(sentence, hint="Check that the folder exists and may be written by this user.")
+        return ObjectNotAFile(
+            f"{self.url} does not {verb} {name}: it is a folder, a pipe, a socket or a device, and not a file",
+            hint="It is not one of Strata's; look who put it there.",
+        )
 
 
 class FileWriter:

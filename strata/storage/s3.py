@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from strata.clock import Clock, SystemClock
 from strata.errors import (
+    ObjectDenied,
     ObjectExists,
     ObjectFrozen,
     ObjectLocked,
@@ -123,7 +124,7 @@ class S3Store:
             span["Range"] = f"bytes={offset}-{offset + length - 1 if length else ''}"
         try:
             with Translated(
-                lambda fault: _Beyond() if fault.kind is FaultKind.BAD_RANGE else self._failed(name, fault)
+                lambda fault: _Beyond() if fault.kind is FaultKind.BAD_RANGE else self._unread(name, fault)
             ):
                 answer = self._client.get_object(**self._target(name), **span)
                 with closing(answer["Body"]) as body:
@@ -272,6 +273,10 @@ class S3Store:
     def _require_bucket(self) -> None:
         with Translated(lambda fault: self._failed("its objects", fault)):
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+    def _unread(self, name: str, fault: Fault) -> StorageError:
+        failed = self._failed(name, fault)
+        return ObjectDenied(failed.sentence, hint=failed.hint) if fault.kind is FaultKind.DENIED else failed
 
     def _failed(self, name: str, fault: Fault) -> StorageError:
         if fault.kind is FaultKind.NO_OBJECT:

@@ -20,7 +20,7 @@ import strata.s3client
 from strata.clock import SystemClock
 from strata.engine.doctor import Part, Verdict, examine
 from strata.engine.store_trial import StoreTrial
-from strata.errors import StorageError, StoreFull, StoreUnavailable
+from strata.errors import ObjectDenied, StorageError, StoreFull, StoreUnavailable
 from strata.s3client import S3Access, make_client
 from strata.storage.append_only import AppendOnlyStore
 from strata.storage.filesystem import FilesystemStore
@@ -175,6 +175,21 @@ def test_a_read_that_fails_is_no_missing_object(
         call(store)
     faulty.order()
     call(store)
+
+
+def test_an_object_of_another_user_is_told_apart(faulty: FaultyFolder, moto_endpoint: str) -> None:
+    """What may not be read is there: it is neither missing nor a store that does not answer."""
+    store = FilesystemStore(faulty.path / "store")
+    store.put("one", [b"1"])
+    faulty.order(open=errno.EACCES)
+    with pytest.raises(ObjectDenied, match="could not read one: Permission denied"):
+        store.get("one")
+    bucket = new_bucket(moto_endpoint)
+    denied = Spoil(status=403, code="AccessDenied")
+    with spoiling_proxy(moto_endpoint, lambda method, _: denied if method == "GET" else None) as endpoint:
+        denying = bucket_store(endpoint, bucket)
+        with pytest.raises(ObjectDenied, match=r"failed on one: .*AccessDenied"):
+            denying.get("one")
 
 
 def test_a_share_in_trouble_is_not_taken_for_one_that_is_not_mounted(faulty: FaultyFolder) -> None:
