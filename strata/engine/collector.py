@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -109,6 +109,11 @@ class DataCollector:
             finally:
                 assembly.abort()
                 give_back_freed_memory(assembly.logical_bytes)
+
+    @property
+    def readable(self) -> Collection[Tier]:
+        """The tiers that this process has an address of."""
+        return self._sources.keys()
 
     @contextmanager
     def _session(self, plan: BackupPlan, tier: Tier, meeting: Meeting) -> Iterator[Session]:

@@ -22,6 +22,7 @@ from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
 from strata.engine.failures import FailureLog
 from strata.engine.handed import reading_document, tiers_handed
+from strata.engine.helpers import helped
 from strata.engine.layers import LayerReader
 from strata.engine.looks import Looks
 from strata.engine.meeting import CutLost, end_pause, is_called
@@ -175,7 +176,8 @@ class BackupManager:
 
         def work(attempt: Attempt) -> Collected:
             meeting = self._options.meeting(plan, self.ledger, attempt)
-            return self._collector.collect(plan, tier, known, chunks, meeting, attempt)
+            with helped(meeting, self._collector.readable, partial(self.collect, run_id)) as meeting:
+                return self._collector.collect(plan, tier, known, chunks, meeting, attempt)
 
         try:
             return self.runner.run(run_id, Stage.COLLECT, tier, Collected, work)
@@ -202,13 +204,8 @@ class BackupManager:
         """Compress one unit; its raw bytes leave the spool."""
         plan, merged = self.plan(run_id), self._merged(run_id)
         spooled = merged.find(label)
-        compressed = self.runner.run(
-            run_id,
-            Stage.COMPRESS,
-            label,
-            Compressed,
-            lambda attempt: self._creator(plan).compress(plan, merged, spooled, attempt),
-        )
+        work = partial(self._creator(plan).compress, plan, merged, spooled)
+        compressed = self.runner.run(run_id, Stage.COMPRESS, label, Compressed, work)
         self.spool.delete([spooled.name])
         return compressed
 
@@ -216,13 +213,8 @@ class BackupManager:
         """Encrypt one unit; its compressed bytes leave the spool."""
         plan = self.plan(run_id)
         compressed = Compressed.model_validate_json(self.result(run_id, Stage.COMPRESS, label))
-        sealed = self.runner.run(
-            run_id,
-            Stage.ENCRYPT,
-            label,
-            Sealed,
-            lambda attempt: self._creator(plan).encrypt(plan, compressed, attempt),
-        )
+        work = partial(self._creator(plan).encrypt, plan, compressed)
+        sealed = self.runner.run(run_id, Stage.ENCRYPT, label, Sealed, work)
         self.spool.delete([compressed.name])
         return sealed
 

@@ -34,6 +34,8 @@ _CALLED: Final = "called"
 _PAUSED, _ENDING, _RESUMED = "paused ", "ending ", "resumed "
 """Each with the number of its round."""
 
+HELP_SECONDS: Final = 3.0
+"""A tier that nobody sat down for after so long is called for: free processes come within one."""
 _LOOK_SECONDS: Final = 0.003
 _ROUND_SECONDS: Final = 1.0
 """How often a collector that reads looks whether its round still counts."""
@@ -77,6 +79,8 @@ class Meeting:
     """Raises where waiting on makes no sense: the run has ended."""
     claim: Claim | None = None
     rounds: Rounds = field(default_factory=Rounds)
+    call: Callable[[Iterable[Tier]], None] = lambda _: None
+    """Asks for tiers that nobody sat down for within HELP_SECONDS."""
 
     @contextmanager
     def cutting(self, tier: Tier) -> Iterator[Sitting]:
@@ -102,7 +106,8 @@ class Meeting:
         if self.rounds.torn is Torn.FAIL:
             raise RunFailed(
                 f"the tiers could not be cut together in {self.rounds.most} rounds: {why}",
-                hint="Give the collecting workers a free process for each tier (-c 3), or set STRATA_TORN=tell.",
+                hint="Give the collecting workers a free process for each tier (-c 3) or the URLs of all tiers, or set "
+                "STRATA_TORN=tell.",
             )
         return why
 
@@ -131,8 +136,11 @@ class Sitting:
         self._mark(self.tier.value)
 
     def await_others(self) -> None:
-        """Wait until all tiers sit in this round."""
-        if late := self._missing((tier.value for tier in self.meeting.tiers), self.meeting.seconds):
+        """Wait until all tiers sit in this round; those for which nobody comes are called for once."""
+        deadline, tiers = time.monotonic() + self.meeting.seconds, [tier.value for tier in self.meeting.tiers]
+        if self.meeting.claim is not None and self.meeting.seconds > HELP_SECONDS:
+            self.meeting.call(map(Tier, sorted(self._missing(tiers, HELP_SECONDS))))
+        if late := self._missing(tiers, deadline - time.monotonic()):
             names = " and ".join(Tier(name).label for name in sorted(late))
             self._lose(f"{names} was not ready to be cut within {self.meeting.seconds:g} s")
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from strata.catalog import memory_ledger
+from strata.engine import meeting
 from strata.engine.local import backup_here
 from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
@@ -112,14 +113,14 @@ class Linked:
     tiers: dict[Tier, LinkedSource]
     bench: Workbench
 
-    def backup(self) -> BackupMetadata:
+    def backup(self, processes: int = len(Tier)) -> BackupMetadata:
         """A backup, as workers make it: what was killed comes again, and so does what failed for a passing reason."""
         manager = self.bench.manager
         if manager.ledger.run(RUN) is None:
             manager.start(BackupType.FULL, RUN)
         while not manager.is_collected(RUN):
             call_round(manager.ledger, RUN)
-            in_parallel(self._collected, list(Tier), len(Tier))
+            in_parallel(self._collected, list(Tier), processes)
         return backup_here(manager, BackupType.FULL, RUN)
 
     def _collected(self, tier: Tier) -> None:
@@ -174,6 +175,31 @@ def die() -> None:
 def test_a_backup_is_of_one_moment_and_paused_once(linked: Make) -> None:
     """Nothing goes wrong: one round, one pause, one state in all tiers, and no doubt."""
     made = linked().backup()
+    assert made.cut_doubts == ()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_fewer_processes_than_tiers_make_a_backup_of_one_point(
+    linked: Make, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits collects what nobody comes for, in the first round."""
+    monkeypatch.setattr(meeting, "HELP_SECONDS", 0.1)
+    there = linked()
+    made = there.backup(processes)
+    assert len(there.held()) == 1
+    assert made.cut_doubts == ()
+    assert there.application.calls.count("begin") == 1
+
+
+def test_a_tier_that_cannot_be_read_where_others_wait_is_waited_for(
+    linked: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with it is told by its own task: here it failed once for its helper, and comes in time."""
+    monkeypatch.setattr(meeting, "HELP_SECONDS", 0.1)
+    there = linked()
+    there.tiers[Tier.COLD].faults["connect"] += [fail, fail]
+    made = there.backup(2)
+    assert len(there.held()) == 1
     assert made.cut_doubts == ()
 
 
