@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from strata.model.run import RunKind, RunState
+from tasks.prune import take_back
 from tasks.stage import wiring
 
 
@@ -14,3 +16,6 @@ def abandon(_failed_task_id: str, *, run_id: str) -> None:
     One positional argument: with two, Celery would call it inside the failing worker instead of sending a message.
     """
     wiring().manager.abandon(run_id)
+    run = wiring().ledger.run(run_id)
+    if run and run.kind is RunKind.BACKUP and run.state is RunState.FAILED:
+        take_back.apply_async((run_id,))

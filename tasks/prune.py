@@ -1,12 +1,20 @@
-"""The stages of a prune: mark, sweep store by store, finish (`tasks.upkeep.prune` starts it)."""
+"""The stages of a prune: mark, sweep store by store, finish (`tasks.upkeep.prune` starts it).
+
+And what removes from a store the objects of a backup that failed.
+"""
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from celery import shared_task
 
+from strata.engine import taken_back
 from strata.model.tier import StorageTier
 from tasks.stage import StageTask, logger, wiring
 from tasks.words import size
+
+_AGAIN_SECONDS: Final = 5
 
 
 @shared_task(base=StageTask, name="tasks.prune.mark")
@@ -31,3 +39,12 @@ def sweep_store(run_id: str, store: str) -> str:
 def finish(run_id: str) -> str:
     """Sum up and end the prune; returns the bytes that it freed."""
     return f"{size(sum(store.bytes for store in wiring().prunes.finish(run_id).stores))} freed"
+
+
+@shared_task(base=StageTask, bind=True, name="tasks.prune.take_back")
+def take_back(self: Any, run_id: str) -> str:
+    """Remove what a failed backup stored and no manifest names; comes again while another try may still write."""
+    taken = taken_back.take_back(wiring().manager, run_id)
+    if taken is None:
+        self.later(_AGAIN_SECONDS)
+    return f"{taken} objects taken back"

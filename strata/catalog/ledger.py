@@ -166,6 +166,10 @@ class Ledger(Protocol):
         """Every row of a run."""
         ...
 
+    def idle(self, run_id: str) -> bool:
+        """Whether no claim on a unit of the run stands; once it has ended, nobody writes for it any more."""
+        ...
+
     def report(self, claim: Claim, progress: Progress) -> None:
         """Say how far a unit is."""
         ...

@@ -180,6 +180,10 @@ class MemoryLedger:
             for (stage, unit), row in list(self._rows(run_id).items())
         ]
 
+    def idle(self, run_id: str) -> bool:
+        now = self._clock.now().timestamp()
+        return not any(row.token and row.expires > now for row in list(self._rows(run_id).values()))
+
     def report(self, claim: Claim, progress: Progress) -> None:
         with self._changing(claim.run_id) as entry:
             entry.progress[f"{claim.stage}:{claim.unit}"] = progress

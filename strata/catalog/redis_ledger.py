@@ -112,6 +112,14 @@ end
 return {'ok'}
 """
 
+_IDLE: Final = """
+for _, document in ipairs(redis.call('HVALS', rows)) do
+  local row = cjson.decode(document)
+  if row.token and row.expires > now then return {'busy'} end
+end
+return {'idle'}
+"""
+
 _WAIT: Final = """
 if state ~= 'RUNNING' and state ~= 'PLANNED' then return {'ended'} end
 local wakes = now + tonumber(ARGV[1])
@@ -284,6 +292,9 @@ class RedisLedger:
             )
             for stage, unit, row in self._all(run_id)
         ]
+
+    def idle(self, run_id: str) -> bool:
+        return self._call(_IDLE, run_id)[0] == "idle"
 
     def report(self, claim: Claim, progress: Progress) -> None:
         key = _progress_key(claim.run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from strata.engine.copier import CopyMade
@@ -13,6 +13,7 @@ from strata.engine.manager import BackupManager
 from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
 from strata.engine.restorer import Restored
+from strata.engine.taken_back import take_back
 from strata.engine.thaw_runs import ThawRuns
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
@@ -104,6 +105,8 @@ def _or_abandon(manager: BackupManager, run_id: str, stages: Callable[[], None])
             stages()
     except BaseException:
         manager.abandon(run_id)
+        with suppress(StrataError):  # the failure that brought us here is the one to report
+            take_back(manager, run_id)
         raise
 
 

@@ -321,6 +321,25 @@ def test_what_stages_still_do_does_not_move_the_end_of_a_run(ledger: Ledger, run
     assert ledger.run(RUN) == ended
 
 
+def test_a_run_is_idle_once_no_claim_on_it_stands(ledger: Ledger, run: Run) -> None:
+    """Its end takes no claim away: whoever has one may still be writing, until it is given up, done or over."""
+    assert ledger.idle(RUN)
+    done, given_up = claimed(ledger, unit="hot"), claimed(ledger, unit="warm")
+    ledger.end(RUN, RunState.FAILED, "because")
+    assert not ledger.idle(RUN)
+    ledger.finish(done, "{}", 1.0)
+    assert not ledger.idle(RUN)
+    ledger.release(given_up)
+    assert ledger.idle(RUN)
+
+
+@pytest.mark.usefixtures("_stale_at_once")
+def test_a_claim_that_is_over_keeps_no_run_busy(ledger: Ledger, run: Run) -> None:
+    """Its worker is dead or cut off."""
+    claimed(ledger)
+    assert ledger.idle(RUN)
+
+
 def test_a_run_that_ended_without_a_reason_says_that_it_ended(ledger: Ledger, run: Run) -> None:
     """Where there is no reason the error names the run."""
     ledger.end(RUN, RunState.DONE)
