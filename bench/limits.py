@@ -13,6 +13,7 @@ LIMITS: Final[dict[str, float]] = {
     "day 2: HOT and WARM / restic, bytes": 1 / 20,
     "day 2: INCREMENTAL / dump + restic, time": 0.5,
     "day 2: second FULL / whole state, bytes": 1 / 10,
+    "1,000,000 small rows / pg_dump -Fc -Z zstd:1, bytes": 2.0,
     "10,000 keys over a link, direct / key by key": 0.01,
     "10,000 keys on one machine, direct / key by key": 0.025,
     "EMERGENCY beside a FULL, p50 s": 1.0,

@@ -27,6 +27,7 @@ from bench.emergency import emergency
 from bench.limits import LIMITS, Section, kept
 from bench.listing import listing
 from bench.prune import prune_plan
+from bench.small_rows import small_rows
 from bench.stack import measured_stack
 from bench.upload import upload
 from bench.warmup import warm_up
@@ -70,6 +71,7 @@ def measure(scale: float, compared: int, folder: Path, found: Findings) -> None:
     with measured_stack(folder) as bench:
         found.measure("small backups", lambda: small(bench))
         found.measure("direct collection", lambda: direct(bench))
+        found.measure("small rows", lambda: small_rows(bench))
         found.measure("upload", lambda: upload(bench.settings, bench.bot.s3, bench.bot.bucket))
         found.say(f"[bold]data of scale {scale:g}[/bold]")
         bench.fill(scale)

@@ -7,7 +7,7 @@ so that memory depends on the range and not on how many keys there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,8 @@ RANGE_ROWS: Final = 250_000
 
 INDEX_BLOCK_ROWS: Final = 2048
 """Rows of an index part's block: what a range reads too much of at each end, from each of many parts."""
+
+_HIGHEST: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 NOWHERE: Final = 0xFFFF_FFFF
 """The segment of a row that was not written anywhere: it is as the baseline has it."""
@@ -71,15 +73,38 @@ def in_hash_order(listed: Sequence[pa.Table]) -> pa.Table:
 
 
 @dataclass(frozen=True)
+class LooseRows:
+    """Rows in no order: the key hash of each, and how to get those of some numbers."""
+
+    hashes: Hashes
+    take: Callable[[npt.NDArray[np.int64]], pa.Table]
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.hashes)
+
+    def between(self, low: int, high: int) -> Iterator[pa.Table]:
+        """The rows with low <= key_hash < high."""
+        here = self.hashes >= np.uint64(low)
+        if high <= _HIGHEST:
+            here &= self.hashes < np.uint64(high)
+        if len(numbers := np.flatnonzero(here)):
+            yield self.take(numbers)
+
+
+@dataclass(frozen=True)
 class SortedRows:
     """Rows sorted by key hash in blocks: how many, the key hash each block begins with, and how to read a block."""
 
     rows: int
     firsts: Hashes
     read: Callable[[int], pa.Table]
+    beside: tuple[LooseRows, ...] = ()
+    """More rows, which lie anywhere among them; `rows` counts them too."""
 
     def between(self, low: int, high: int) -> Iterator[pa.Table]:
-        """The rows with low <= key_hash < high."""
+        """The rows with low <= key_hash < high; in order where nothing lies beside."""
         start = max(int(np.searchsorted(self.firsts, np.uint64(low), "left")) - 1, 0)
         for number in range(start, len(self.firsts)):
             if int(self.firsts[number]) >= high:
@@ -92,6 +117,12 @@ class SortedRows:
                 rows = table.slice(first, last - first)
                 # A slice would keep its whole block: with 250 parts that was most of what a range held.
                 yield rows if 2 * len(rows) > len(table) else rows.take(pa.array(np.arange(len(rows))))
+        for others in self.beside:
+            yield from others.between(low, high)
+
+    def joined_by(self, *others: LooseRows) -> SortedRows:
+        """These rows and those of others, which lie anywhere among them."""
+        return replace(self, rows=self.rows + sum(one.rows for one in others), beside=(*self.beside, *others))
 
     @classmethod
     def chained(cls, parts: Sequence[SortedRows]) -> SortedRows:
@@ -131,7 +162,7 @@ def last_of_each_key(rows: pa.Table, rank: npt.NDArray[Any]) -> tuple[Hashes, Ha
     The kept ones are in order of key hash.
     """
     hashes = rows["key_hash"].to_numpy()
-    order = np.lexsort((rank, hashes)).astype(np.uint64)
+    order = _by_hash_and_rank(hashes, rank).astype(np.uint64)
     ordered = hashes[order]
     repeated = np.flatnonzero(ordered[:-1] == ordered[1:])
     if not len(repeated):
@@ -145,6 +176,13 @@ def last_of_each_key(rows: pa.Table, rank: npt.NDArray[Any]) -> tuple[Hashes, Ha
             first, last = (int(np.searchsorted(ordered, value, side)) for side in ("left", "right"))
             lost = np.concatenate((lost, _overtaken(rows, order, range(first, last))))
     return np.delete(order, lost), order[lost]
+
+
+def _by_hash_and_rank(hashes: Hashes, rank: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Row numbers in that order; where rows stand by rank already, as layers of a stack do, one sort is enough."""
+    by_rank = bool((rank[:-1] <= rank[1:]).all())
+    found: npt.NDArray[np.int64] = np.argsort(hashes, kind="stable") if by_rank else np.lexsort((rank, hashes))
+    return found
 
 
 def _overtaken(rows: pa.Table, order: Hashes, places: range) -> npt.NDArray[np.int64]:

@@ -49,6 +49,11 @@ class SegmentSums:
         for total, more in zip(self._sums, other._sums, strict=True):
             total[:count] += more
 
+    def of(self, segment: int) -> tuple[int, bytes]:
+        """How many rows a segment has, and their checksum."""
+        self._make_room(segment + 1)
+        return int(self._rows[segment]), np.array([total[segment] for total in self._sums], np.uint64).tobytes()
+
     def differ_in(self, other: SegmentSums) -> list[int]:
         """The segments of which the two were not told the same."""
         count = max(len(self._rows), len(other._rows))

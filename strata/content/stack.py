@@ -23,9 +23,8 @@ Origin = npt.NDArray[np.int64]
 def view(indexes: Sequence[SortedRows]) -> Iterator[pa.Table]:
     """What a stack (its layers' indexes, bottom first) holds: rows of LISTED_SCHEMA in order of key hash."""
     for rows, kept, _, _ in _resolved(indexes):
-        found = rows.take(pa.array(kept))
-        live = ~found["tombstone"].to_numpy()
-        yield found.select(LISTED_SCHEMA.names).filter(pa.array(live))
+        live = kept[~rows["tombstone"].to_numpy()[kept]]
+        yield rows.select(LISTED_SCHEMA.names).take(pa.array(live))
 
 
 @dataclass

@@ -25,6 +25,7 @@ from strata.content.chunks import (
     index_places,
     places_checksum,
 )
+from strata.content.compact import is_small
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, Hashes, add_checksums, checksum, halves
 from strata.content.index import (
     CLAIMED,
@@ -82,6 +83,8 @@ class _Open:
     rows: int = 0
     raw_bytes: int = 0
     checksum: bytes = EMPTY_CHECKSUM
+    plain: bool = True
+    """Whether its rows have neither marks, which only an index keeps, nor values in chunks."""
 
 
 class TierAssembly:
@@ -267,6 +270,7 @@ class TierAssembly:
             self._note_borrowed(records["chunks"])
         target = self._opened(ObjectKind.SEGMENT)
         segments[written], numbers[written] = target.unit.seq, np.arange(target.rows, target.rows + len(written))
+        target.plain = target.plain and not any(rows.num_rows - rows[name].null_count for name in ("mark", "chunks"))
         target.writer.go_on()
         block = self._encoder.encode(records)
         target.writer.add(block, len(block), records.num_rows)
@@ -350,6 +354,7 @@ class TierAssembly:
                 rows=target.rows,
                 raw_bytes=target.raw_bytes,
                 checksum=target.checksum.hex(),
+                listed=not (target.plain and is_small(target.rows, target.raw_bytes)),
             )
         )
 

@@ -14,6 +14,7 @@ from blake3 import blake3
 from strata import __version__
 from strata.clock import Clock
 from strata.content.blocks import decode_block, encode_block, first_key, in_key_order, split_rows
+from strata.content.compact import encode_compact
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
 from strata.content.marks import PartMarker
 from strata.content.proof import Prover
@@ -73,7 +74,7 @@ class BackupCreator:
         with self._spool.begin(plan.backup_id, name, Held.of(unit), Compression.ZSTD) as writer:
             lost = set(self._lost(plan, merged, unit))
             if unit.kind is ObjectKind.SEGMENT:
-                done = self._compress_records(frame, lost, service, writer)
+                done = self._compress_records(spooled, frame, lost, service, writer)
             else:
                 done = self._compress_blocks(spooled, frame, lost, service, writer)
             writer.commit()
@@ -98,6 +99,7 @@ class BackupCreator:
             size=writer.size,
             digest=digest.hexdigest(),
             proof=self._prover(plan).proof(stored_as, bytes.fromhex(compressed.checksum)),
+            listed=compressed.listed,
         )
         return Sealed(**compressed.model_dump(exclude={"name"}), name=name, stored=stored)
 
@@ -228,7 +230,7 @@ class BackupCreator:
 
     @staticmethod
     def _compress_records(
-        frame: FrameReader, lost: set[int], service: CompressionService, writer: SpoolWriter
+        spooled: Spooled, frame: FrameReader, lost: set[int], service: CompressionService, writer: SpoolWriter
     ) -> dict[str, Any]:
         rows = pa.concat_tables([decode_block(block, RECORD_SCHEMA) for block in frame])
         if lost:
@@ -238,13 +240,17 @@ class BackupCreator:
         rows = in_key_order(rows)
         raw = 0
         for part in split_rows(rows):
-            block = encode_block(part)
+            block = encode_block(part) if spooled.listed else encode_compact(part)
             raw += len(block)
             writer.add(service.compress(block), len(block), part.num_rows, first_key(part))
+        total = checksum(rows["fingerprint"]).hex()
+        if not spooled.listed and (rows.num_rows, total) != (spooled.rows, spooled.checksum):
+            raise IntegrityError(f"segment {spooled.unit.label} does not hold the records that were merged")
         return {
             "rows": rows.num_rows,
             "raw_bytes": raw,
-            "checksum": checksum(rows["fingerprint"]).hex(),
+            "checksum": total,
+            "listed": spooled.listed,
             "chunked": rows.num_rows - rows["chunks"].null_count,
         }
 
@@ -268,11 +274,16 @@ def prove_sums(tier: TierMerged, stored: Sequence[Stored]) -> None:
     sums = dict.fromkeys(ObjectKind, EMPTY_CHECKSUM)
     rows = dict.fromkeys(ObjectKind, 0)
     for one in stored:
-        if one.unit.tier is tier.tier:
+        if one.unit.tier is tier.tier and one.stored.listed:
             sums[one.unit.kind] = add_checksums(sums[one.unit.kind], bytes.fromhex(one.checksum))
             rows[one.unit.kind] += one.stored.rows
-    listed = rows[ObjectKind.INDEX] == rows[ObjectKind.SEGMENT] == tier.kept + tier.tombstones
-    if not listed or sums[ObjectKind.INDEX] != sums[ObjectKind.SEGMENT]:
+    compact = [one for one in stored if one.unit.tier is tier.tier and not one.stored.listed]
+    expected = {one.unit: (one.rows, one.checksum) for one in tier.objects if not one.listed}
+    if {one.unit: (one.stored.rows, one.checksum) for one in compact} != expected:
+        raise IntegrityError(f"the compact segments of {tier.tier.label} do not hold the records that were merged")
+    listed = rows[ObjectKind.INDEX] == rows[ObjectKind.SEGMENT]
+    present = rows[ObjectKind.SEGMENT] + sum(one.stored.rows for one in compact)
+    if not listed or present != tier.kept + tier.tombstones or sums[ObjectKind.INDEX] != sums[ObjectKind.SEGMENT]:
         raise IntegrityError(f"the index of {tier.tier.label} does not list the records of its segments")
     if sums[ObjectKind.CHUNK_INDEX] != sums[ObjectKind.PACK]:
         raise IntegrityError(f"the chunk index of {tier.tier.label} does not list the chunks of its packs")

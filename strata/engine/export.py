@@ -27,7 +27,7 @@ from strata.model.record import MOMENT, LargeValue
 from strata.model.tier import Tier
 
 Items = Iterator[pa.Table | LargeValue]
-"""A tier's records: tables of RECORD_SCHEMA whose values all stand in them, and large values."""
+"""A tier's records: tables of CONTENT_SCHEMA whose values all stand in them, and large values."""
 
 ROW_GROUP_BYTES: Final = 32 << 20
 _LARGEST_IN_PARQUET: Final = (1 << 31) - 1

@@ -12,10 +12,12 @@ from blake3 import blake3
 from strata.catalog.layers import LayerCatalog
 from strata.content.blocks import decode_block
 from strata.content.chunks import CHUNK_INDEX_SCHEMA
-from strata.content.index import INDEX_SCHEMA, SortedRows
+from strata.content.compact import decode_compact, listing
+from strata.content.fingerprint import Fingerprinter
+from strata.content.index import INDEX_SCHEMA, LooseRows, SortedRows
 from strata.errors import IntegrityError
 from strata.model.layer import Layer, LayerRef, ObjectKind, StoredObject
-from strata.model.record import RECORD_SCHEMA
+from strata.model.record import CONTENT_SCHEMA, RECORD_SCHEMA
 from strata.seal.frame import FrameKey, FrameReader, Header, open_whole
 from strata.seal.keyring import DataKey, Keyring
 from strata.storage.port import ObjectStore
@@ -67,11 +69,20 @@ class LayerReader:
     def rows(self, stored: StoredObject, reader: FrameReader, number: int) -> pa.Table:
         """The rows of one block."""
         with naming(stored.name, self._store):
-            return decode_block(reader.read(number), SCHEMAS[stored.kind])
+            return decode_rows(stored, reader.read(number))
 
     def index(self, layer: Layer) -> SortedRows:
         """The rows of a layer's index."""
-        return SortedRows.chained([self._index_object(layer.layer_id, one) for one in layer.of_kind(ObjectKind.INDEX)])
+        objects = [self._index_object(layer.layer_id, one) for one in layer.of_kind(ObjectKind.INDEX)]
+        compact = [one for one in layer.of_kind(ObjectKind.SEGMENT) if not one.listed]
+        return SortedRows.chained(objects).joined_by(*(self._unlisted(layer, one) for one in compact))
+
+    def _unlisted(self, layer: Layer, stored: StoredObject) -> LooseRows:
+        """What the index does not list of a layer: the records of a compact segment, which is read for it."""
+        frame = self.open(layer.layer_id, stored)
+        records = [self.rows(stored, frame, number) for number in range(len(frame.blocks))]
+        secret = self._keyring.fingerprint_key(layer.fingerprint_key_id).secret
+        return listing(pa.concat_tables([CONTENT_SCHEMA.empty_table(), *records]), stored.seq, Fingerprinter(secret))
 
     def _index_object(self, layer_id: str, stored: StoredObject) -> SortedRows:
         frame = self.open_ranged(layer_id, stored)
@@ -84,6 +95,11 @@ class LayerReader:
         if known not in self._keys:
             self._keys[known] = self._keyring.unwrap(*known)
         return FrameKey(self._keys[known].secret)
+
+
+def decode_rows(stored: StoredObject, block: bytes) -> pa.Table:
+    """The rows of a block of an object that is no pack; those of a compact segment have no fingerprint."""
+    return decode_block(block, SCHEMAS[stored.kind]) if stored.listed else decode_compact(block)
 
 
 def firsts_of(frame: FrameReader) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -6,17 +6,20 @@ is gone leaves a tombstone. A chunk that two tiers collected is kept in the firs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from strata.content.blocks import decode_block, encode_block
 from strata.content.chunks import CHUNK_INDEX_SCHEMA, index_places, places_checksum
+from strata.content.compact import MOST_ROWS
 from strata.content.diff import Comparison, Counts, Difference
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
 from strata.content.index import INDEX_SCHEMA, LISTED_SCHEMA, PART_SCHEMA, SortedRows
+from strata.content.segment_sums import SegmentSums
 from strata.engine.assembly import chunk_index, write_sorted
 from strata.engine.layers import firsts_of
 from strata.engine.runner import Attempt
@@ -51,9 +54,9 @@ class Merger:
         )
         segments = [one for one in tier.objects if one.unit.kind is ObjectKind.SEGMENT]
         graves = Graves(self._spool, self._plan, tier.tier, len(segments), self._attempt)
-        kept = _Kept()
+        kept, unlisted = _Kept(), Unlisted.of(segments)
         index = write_sorted(
-            self._index_rows(comparison, graves, kept),
+            unlisted.left_out(self._index_rows(comparison, graves, kept)),
             ObjectKind.INDEX,
             tier.tier,
             self._plan.segment_bytes,
@@ -71,7 +74,7 @@ class Merger:
         selections |= {unit.label: self._select(unit, blocks) for unit, blocks in dropped_blocks.items()}
         return TierMerged(
             tier=tier.tier,
-            objects=(*stored, *graves.finish(), *chunks, *index),
+            objects=(*map(unlisted.proved, stored), *graves.finish(), *chunks, *index),
             selections=selections,
             stack=baseline.stack if baseline else (),
             records=comparison.counts.present,
@@ -180,6 +183,38 @@ class _Kept:
         self.records += difference.kept.num_rows
         self.tombstones += difference.gone.num_rows
         self.bytes += int(difference.kept["size"].to_numpy().sum(dtype=np.uint64))
+
+
+class Unlisted:
+    """The segments that become compact: leaves their rows out of the index, and notes what these add up to."""
+
+    def __init__(self, segments: npt.NDArray[np.uint32]) -> None:
+        self._segments, self._sums = segments, SegmentSums()
+
+    @classmethod
+    def of(cls, segments: Sequence[Spooled]) -> Unlisted:
+        """The first of a tier's small segments, up to the rows that a layer may have unlisted."""
+        small = [one for one in segments if not one.listed]
+        ends = np.cumsum([one.rows for one in small])
+        chosen = [one.unit.seq for one, end in zip(small, ends, strict=True) if end <= MOST_ROWS]
+        return cls(np.array(chosen, np.uint32))
+
+    def left_out(self, index: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The rows of an index without those of the segments."""
+        for rows in index:
+            segments = rows["segment"].to_numpy()
+            here = np.isin(segments, self._segments)
+            self._sums.add(segments[here], rows["fingerprint"].filter(pa.array(here)))
+            listed = rows.filter(pa.array(~here)) if here.any() else rows
+            if listed.num_rows:
+                yield listed
+
+    def proved(self, segment: Spooled) -> Spooled:
+        """A segment as it is to be stored: of one that is not listed, the rows it must keep and what they add up to."""
+        if segment.unit.seq not in self._segments:
+            return segment.model_copy(update={"listed": True})
+        rows, total = self._sums.of(segment.unit.seq)
+        return segment.model_copy(update={"rows": rows, "checksum": total.hex()})
 
 
 class Graves:

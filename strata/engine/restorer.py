@@ -164,7 +164,7 @@ class BackupRestorer:
         return source_of(self._sources, tier).apply(descriptions[tier.value], mode, permit)
 
     def items(self, manifest: BackupMetadata, tier: Tier) -> Iterator[pa.Table | LargeValue]:
-        """Every record of a tier: tables of `RECORD_SCHEMA` without values in chunks, and those one by one."""
+        """Every record of a tier: tables of `CONTENT_SCHEMA` without values in chunks, and those one by one."""
         stack = self.stack(manifest, tier)
         for table in stack.tables():
             inline, large = _split(table)

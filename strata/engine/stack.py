@@ -23,7 +23,7 @@ from strata.content.stack import Overtaken
 from strata.engine.layers import LayerReader
 from strata.errors import IntegrityError
 from strata.model.layer import Layer, ObjectKind, StoredObject
-from strata.model.record import Encoding, LargeValue
+from strata.model.record import CONTENT_SCHEMA, Encoding, LargeValue
 from strata.seal.encryption import derive
 from strata.seal.frame import FrameReader
 
@@ -52,7 +52,7 @@ class StackReader:
         return np.concatenate([np.empty(0, np.uint64), *self.overtaken.present])
 
     def tables(self) -> Iterator[pa.Table]:
-        """Every record that counts, in tables of `RECORD_SCHEMA`; values in chunks are still references."""
+        """Every record that counts, in tables of `CONTENT_SCHEMA`; values in chunks are still references."""
         places = [
             (number, layer, segment)
             for number, layer in enumerate(self.layers)
@@ -69,7 +69,7 @@ class StackReader:
                         break
                 frame = flying.popleft().result()
                 for block in range(len(frame.blocks)):
-                    rows = self.reader.rows(segment, frame, block)
+                    rows = self.reader.rows(segment, frame, block).select(CONTENT_SCHEMA.names)
                     counting = self._counting(rows, overtaken, (number, segment.seq))
                     if counting.num_rows:
                         yield counting

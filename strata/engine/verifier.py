@@ -11,12 +11,11 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from strata.content.blocks import decode_block
 from strata.content.chunks import Chunker, index_places, places_checksum
 from strata.content.fingerprint import EMPTY_CHECKSUM, Fingerprinter, add_checksums, checksum
 from strata.content.proof import Prover
 from strata.content.segment_sums import SegmentSums
-from strata.engine.layers import SCHEMAS, LayerReader, naming
+from strata.engine.layers import LayerReader, decode_rows, naming
 from strata.errors import IntegrityError
 from strata.model.layer import ObjectKind, StoredObject, object_name
 from strata.seal.encryption import derive
@@ -54,10 +53,12 @@ class Verifier:
         """What a block adds up to: from its content anew where there is content, else from what the rows say."""
         if stored.kind is ObjectKind.PACK:
             return self._pack_checksum(stored.name, frame, number)
-        rows = decode_block(frame.read(number), SCHEMAS[stored.kind])
+        rows = decode_rows(stored, frame.read(number))
         if rows.num_rows != frame.blocks[number].rows:
             raise IntegrityError("a block has not the rows that its table says")
         match stored.kind:
+            case ObjectKind.SEGMENT if not stored.listed:
+                return checksum(self._fingerprinter.fingerprints(rows))
             case ObjectKind.SEGMENT:
                 sums.add_all(stored.seq, rows["fingerprint"])
                 return self._segment_checksum(rows)

@@ -52,6 +52,8 @@ class StoredObject(Document):
     digest: str
     proof: str
     """What its rows must add up to (see docs/format.md): 16 bytes in hex, meaningless without the keyring."""
+    listed: bool
+    """False for a compact segment, whose records the index does not list; true for every other object."""
 
 
 class LayerRef(Document):

@@ -78,9 +78,10 @@ MARKED_SCHEMA: Final = SOURCE_SCHEMA.append(pa.field("mark", pa.binary(16)))
 """What a source yields whose listing tells versions apart: `mark` names the record's version as the source sees it, and
 is kept in the index, so that the next backup knows without reading which records are as they were."""
 
-RECORD_SCHEMA: Final = SOURCE_SCHEMA.append(pa.field("chunks", pa.large_binary())).append(
-    pa.field("fingerprint", pa.binary(16), nullable=False)
-)
+CONTENT_SCHEMA: Final = SOURCE_SCHEMA.append(pa.field("chunks", pa.large_binary()))
+"""A record as it is read back: without its fingerprint, which a compact segment does not store."""
+
+RECORD_SCHEMA: Final = CONTENT_SCHEMA.append(pa.field("fingerprint", pa.binary(16), nullable=False))
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ class Spooled(Document):
     checksum: str
     chunked: int = 0
     """Of the rows those whose values are in chunks."""
+    listed: bool = True
+    """False for a segment that becomes compact: its records go into no index."""
 
 
 class Collected(Document):

@@ -23,6 +23,7 @@ def a_layer(layer_id: str = "b-hot", **changed: Any) -> Layer:
     """A layer of two objects."""
     objects = tuple(
         StoredObject(
+            listed=True,
             name=f"layers/{layer_id}/000000.{suffix}",
             kind=kind,
             seq=0,

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import psycopg
+import pytest
 import redis
 from botocore.config import Config
 from pydantic import SecretStr
@@ -30,6 +31,7 @@ from pydantic import SecretStr
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook, NoteKind
 from strata.catalog.readings import Reading
+from strata.content import compact
 from strata.engine.failures import FailureLog
 from strata.engine.local import backup_here
 from strata.model.backup_type import BackupType
@@ -53,6 +55,9 @@ FAILED: Final = "20250104-050607-full-601d04"
 REASON: Final = "HOT (Redis) does not answer"
 PATTERNS: Final = ("position:*", "candles*", "order*")
 """What the snapshot covers."""
+
+_TICKS: Final = 60
+"""Rows of a table of small rows; a segment of half as many is to be compact here."""
 
 _FAR: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _BUCKET: Final = "golden"
@@ -154,6 +159,8 @@ def _fill_warm(url: str) -> None:
             " (E'tab\\t, newline\\n, backslash \\\\', NULL, NULL), ('\u00e9t\u00e9', '[1, 2, 3]', '')"
         )
         connection.execute("INSERT INTO audit VALUES ('started'), (NULL), ('')")
+        connection.execute("CREATE TABLE tick (id bigint PRIMARY KEY, price smallint)")
+        connection.execute(f"INSERT INTO tick SELECT i, i * i % 97 FROM generate_series(1, {_TICKS}) i")
 
 
 def _change_warm(url: str) -> None:
@@ -162,12 +169,22 @@ def _change_warm(url: str) -> None:
         connection.execute("DELETE FROM state_warm WHERE name = '\u00e9t\u00e9'")
         connection.execute("INSERT INTO state_warm (name, raw) VALUES ('order', '\\x01')")
         connection.execute("INSERT INTO audit VALUES ('stopped')")
+        connection.execute("UPDATE tick SET price = 98 WHERE id = 7")
+        connection.execute("DELETE FROM tick WHERE id = 8")
+
+
+def _change_warm_again(url: str) -> None:
+    """Small rows alone: all of them begin with their keys."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        last = _TICKS * 5 // 3
+        connection.execute(f"INSERT INTO tick SELECT i, i % 97 FROM generate_series({_TICKS + 1}, {last}) i")
 
 
 def _held_by_warm(url: str) -> Iterator[Listed]:
-    """What COPY gives: of state_warm the key is its first two fields, audit's rows are counted."""
+    """What COPY gives: of state_warm the key is its first two fields, of tick its first, audit's rows are counted."""
+    tables = (("state_warm", "name, id, body, raw", 2), ("tick", "id, price", 1), ("audit", "line", 0))
     with psycopg.connect(url) as connection:
-        for table, columns, fields in (("state_warm", "name, id, body, raw", 2), ("audit", "line", 0)):
+        for table, columns, fields in tables:
             with connection.cursor().copy(f"COPY {table} ({columns}) TO STDOUT".encode()) as copy:
                 lines = b"".join(map(bytes, copy)).splitlines(keepends=True)
             for number, line in enumerate(lines):
@@ -265,6 +282,7 @@ def make(target: Path) -> None:
     target.mkdir(parents=True)
     FileKeyring.create(target / KEYRING, _FAR)
     with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(compact, "FEWEST_ROWS", _TICKS // 2)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="strata-golden-")))
         hot = start_redis(folder / "redis")
         stack.callback(hot.stop)
@@ -284,7 +302,7 @@ def make(target: Path) -> None:
         settings = Settings(
             hot_url=SecretStr(hot.url.removesuffix("/0") + "/0,3"),
             warm_url=SecretStr(warm.url),
-            warm_tables=("state_warm", "audit"),
+            warm_tables=("state_warm", "tick", "audit"),
             cold_url=f"s3://{_BUCKET}/{_PREFIX}",
             cold_endpoint=cold.endpoint,
             cold_region="us-east-1",
@@ -317,6 +335,7 @@ def make(target: Path) -> None:
         states[INCREMENTAL] = held(_changed_objects())
 
         change_hot_again(hot.url, 0)
+        _change_warm_again(warm.url)
         _put(client, _changed_objects(), _objects_again())
         back_up(settings, SYNTHETIC)
         states[SYNTHETIC] = held(_objects_again())

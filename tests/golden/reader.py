@@ -71,6 +71,15 @@ _SCHEMAS: Final = {
         ("pack", _NAMES, False),
         ("block", pa.uint32(), False),
     ),
+    "compact": _schema(
+        ("namespace", _NAMES, False),
+        ("key_size", pa.uint32(), False),
+        ("value_size", pa.uint32(), False),
+        ("encoding", _NAMES, False),
+        ("expires_at", _MOMENT, True),
+        ("modified_at", _MOMENT, True),
+        ("attrs", pa.string(), True),
+    ),
 }
 
 _TEXT_OR_NULL: Final = (str, type(None))
@@ -142,6 +151,7 @@ _OBJECT: Final = {
     "size": int,
     "digest": str,
     "proof": str,
+    "listed": bool,
 }
 _NOTE: Final = {"format": int, "store": str, "kind": str, "subject": str, "at": str, "body": dict}
 _RUN: Final = {
@@ -384,7 +394,8 @@ class Reader:
             _need(blake3(data).hexdigest() == stored["digest"], "its digest is not the one recorded")
             kind = stored["kind"]
             frame = self._frame(data, kind, layer_id, stored["seq"])
-            blocks = [_block_rows(frame, number, kind) for number in range(len(frame.blocks))]
+            form = kind if stored["listed"] else "compact"
+            blocks = [_block_rows(frame, number, form) for number in range(len(frame.blocks))]
             for block, rows in zip(frame.blocks, blocks, strict=True):
                 _need(len(rows) == block.rows, "a block has not the rows that the table says")
                 _need(block.first == _FIRST[kind](rows[0]), "a block does not begin where the table says")
@@ -393,6 +404,8 @@ class Reader:
             _need(sum(block.raw_length for block in frame.blocks) == stored["raw_bytes"], "its raw bytes do not add up")
             _need(_in_order([_ORDER[kind](row) for row in rows]), "its rows are not in order")
             for row in rows:
+                if form == "compact":
+                    row["fingerprint"] = hashes.fingerprint(row)
                 _check_row(hashes, kind, row)
             proof = hashes.proof(stored["name"], _checksum(_summands(stored, blocks)))
             _need(proof == stored["proof"], "its rows do not add up to its proof")
@@ -435,7 +448,8 @@ class _Layer:
 
     def __init__(self, layer: Document, read: _Objects, kinds: Collection[str]) -> None:
         self.layer_id: str = layer["layer_id"]
-        sums = {kind: _checksum(one for pair in read[kind] for one in _summands(*pair)) for kind in read}
+        listed = {kind: [pair for pair in read[kind] if pair[0]["listed"]] for kind in read}
+        sums = {kind: _checksum(one for pair in listed[kind] for one in _summands(*pair)) for kind in read}
         _need(sums["index"] == sums["segment"], "its index does not add up to its segments")
         _need(sums["chunk-index"] == sums["pack"], "its chunk index does not add up to its packs")
         self.chunks = _located(read["pack"], _flat(read["chunk-index"]))
@@ -444,7 +458,9 @@ class _Layer:
         self._logical_bytes: int = layer["logical_bytes"]
         if "segment" in kinds:
             self._count(layer, [(stored["seq"], row) for stored, rows in read["segment"] for row in _joined(rows)])
-            _check_index(read["segment"], _flat(read["index"]))
+            _check_index(listed["segment"], _flat(read["index"]))
+            places = [(row["namespace"], row["key"]) for row in self.rows]
+            _need(len(set(places)) == len(places), "a key occurs twice")
 
     def check_values(self, chunks: dict[bytes, bytes]) -> None:
         """Every reference has its chunk, and the index and the layer's document tell the values' sizes."""
@@ -454,7 +470,8 @@ class _Layer:
             for chunk_id, length in _references(row["chunks"] or b""):
                 _need(chunk_id in chunks and len(chunks[chunk_id]) == length, "a chunk is missing")
                 size += length
-            _need(self._index[row["namespace"], row["key"]]["size"] == size, "its index tells another size")
+            listed = self._index.get((row["namespace"], row["key"]), {"size": size})
+            _need(listed["size"] == size, "its index tells another size")
             total += size
         _need(total == self._logical_bytes, "its values have other sizes")
 
@@ -568,7 +585,28 @@ def _canonical(document: Document) -> bytes:
 def _block_rows(frame: _Frame, number: int, kind: str) -> list[Row]:
     """What a block holds [5]; that of a pack is one chunk, with the id that the table gives it."""
     raw = frame.raw(number)
+    if kind == "compact":
+        return _compact_rows(raw)
     return [{"id": frame.blocks[number].first, "data": raw}] if kind == "pack" else _rows(raw, kind)
+
+
+def _compact_rows(raw: bytes) -> list[Row]:
+    """What a compact block holds [5]: its rows without their bytes, then all keys, then all values."""
+    length, form = struct.unpack_from("<II", raw)
+    _need(form in {0, 1} and 8 + length <= len(raw), "a compact block is cut short")
+    rows, at = _rows(raw[8 : 8 + length], "compact"), 8 + length
+    for row in rows if form == 0 else ():
+        row["key"] = raw[at : at + row["key_size"]]
+        at += row["key_size"]
+    for row in rows:
+        row["value"] = raw[at : at + row["value_size"]]
+        at += row["value_size"]
+    _need(at == len(raw), "a compact block has other bytes than its rows")
+    for row in rows:
+        _need(form == 0 or row["key_size"] <= row["value_size"], "a key is longer than its value")
+        row.setdefault("key", row["value"][: row["key_size"]])
+        row["chunks"] = None
+    return rows
 
 
 def _rows(raw: bytes, kind: str) -> list[Row]:
@@ -620,7 +658,6 @@ def _check_index(segments: list[tuple[Document, list[list[Row]]]], index: list[R
         for row in _joined(blocks)
     ]
     _need(sorted(listed) == sorted(held), "its index does not list its records")
-    _need(len({place[:2] for place in held}) == len(held), "a key occurs twice")
 
 
 def _joined(blocks: list[list[Row]]) -> list[Row]:
@@ -710,6 +747,7 @@ def _check_layer_document(layer: Document, ref: Document) -> None:
     for stored in layer["objects"]:
         _check_members(stored, _OBJECT)
         _need(stored["kind"] in _STORED, "an object's kind is not known")
+        _need(stored["listed"] or stored["kind"] == "segment", "an object that is no segment is compact")
     _need(len(layer["objects"]) == ref["objects"], "it has not the objects that the manifest counts")
     _need(sum(stored["size"] for stored in layer["objects"]) == ref["stored_bytes"], "its objects have other sizes")
     places = [(_STORED.index(stored["kind"]), stored["seq"]) for stored in layer["objects"]]
@@ -722,5 +760,6 @@ def _check_members(document: Document, members: dict[str, Any]) -> None:
     _need(set(document) == set(members), "its members are others")
     for name, kind in members.items():
         _need(
-            isinstance(document[name], kind) and not isinstance(document[name], bool), f"its {name} is of another type"
+            isinstance(document[name], kind) and (kind is bool or not isinstance(document[name], bool)),
+            f"its {name} is of another type",
         )

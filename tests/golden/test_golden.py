@@ -83,6 +83,9 @@ INDEX: Final = f"layers/{BACKUP_ID}-cold/000000.idx"
 SEGMENT: Final = f"layers/{BACKUP_ID}-hot/000000.seg"
 DELTA: Final = f"layers/{INCREMENTAL}-hot/000000.seg"
 TOMBSTONES: Final = f"layers/{INCREMENTAL}-hot/000001.seg"
+COMPACT: Final = f"layers/{BACKUP_ID}-warm/000000.seg"
+"""A compact segment whose keys stand by themselves; in the next one they are the beginnings of the values."""
+WITHIN: Final = f"layers/{SYNTHETIC}-warm/000000.seg"
 NOT_ITS_SUM: Final = ("does not hold the records that were collected", "do not add up to its proof")
 _EDGE: Final = 64
 _SPREAD: Final = 40
@@ -129,6 +132,22 @@ def _with(column: str, value: Any) -> Change:
         return rows.set_column(rows.column_names.index(column), field, values)
 
     return _by_rows(change)
+
+
+def _by_bytes(change: Callable[[bytes], bytes]) -> Change:
+    """Each block's bytes changed."""
+    return lambda blocks: [(change(raw), rows, first) for raw, rows, first in blocks]
+
+
+def _compact_with(column: str, value: Any) -> Change:
+    """One value in every row of a column of compact blocks."""
+
+    def change(raw: bytes) -> bytes:
+        length, form = struct.unpack_from("<II", raw)
+        ((stream, _, _),) = _with(column, value)([(raw[8 : 8 + length], 0, b"")])
+        return struct.pack("<II", len(stream), form) + stream + raw[8 + length :]
+
+    return _by_bytes(change)
 
 
 def _beyond_its_names(rows: pa.Table) -> pa.Table:
@@ -356,7 +375,7 @@ def test_the_golden_store_holds_every_kind_of_stack(both: Both) -> None:
         assert changes
         assert 0 not in {changes.unchanged, changes.changed, changes.new, changes.gone}
     synthetic, snapshot = both.manifest(SYNTHETIC), both.manifest(SNAPSHOT)
-    assert [len(content.stack) for content in synthetic.tiers] == [3, 2, 3]
+    assert [len(content.stack) for content in synthetic.tiers] == [3, 3, 3]
     assert [len(content.stack) for content in snapshot.tiers] == [1, 1, 1]
     assert {layer.layer_id for layer in snapshot.borrowed} == {f"{BACKUP_ID}-cold", f"{INCREMENTAL}-cold"}
     chunked = [layer for layer in both.layers.values() if layer.chunked]
@@ -426,7 +445,8 @@ def test_both_readers_agree_on_the_details(both: Both, backup_id: str) -> None:
     mine = both.reader.details(both.reader.manifest(backup_id))
     assert mine == both.wiring.depots.nearest.restorer.details(both.manifest(backup_id))
     if backup_id != SNAPSHOT:
-        assert [table["copied"] for table in mine["warm"]["tables"]] == [["line"], ["name", "id", "body", "raw"]]
+        copied = [table["copied"] for table in mine["warm"]["tables"]]
+        assert copied == [["line"], ["name", "id", "body", "raw"], ["id", "price"]]
 
 
 def test_the_second_reader_reads_backups_made_now(hot_url: str, folder: Path) -> None:
@@ -761,9 +781,50 @@ def test_what_is_sealed_anew_and_holds_the_same_is_believed(both: Both) -> None:
     """So what the next tests see refused is refused for what they changed."""
     for name in OBJECTS:
         layer_id, _ = both.stored(name)
-        both.believe(
-            layer_id, both.resealed(name, _as_it_is if name.endswith(".pack") else _by_rows(lambda rows: rows))
-        )
+        plain = name.endswith(".pack") or name in {COMPACT, WITHIN}
+        both.believe(layer_id, both.resealed(name, _as_it_is if plain else _by_rows(lambda rows: rows)))
+
+
+def test_there_are_compact_segments_of_both_forms(both: Both) -> None:
+    """No index lists their records, and both readers take the form from the block."""
+    for name, form in ((COMPACT, 0), (WITHIN, 1)):
+        layer_id, stored = both.stored(name)
+        frame = LayerReader(both.wiring.depots.nearest.store, both.wiring.keyring).open(layer_id, stored)
+        assert not stored.listed
+        assert not both.layers[layer_id].of_kind(ObjectKind.INDEX)
+        assert frame.read(0)[4:8] == form.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "why", "other_why"),
+    [
+        (COMPACT, _by_bytes(lambda raw: raw[:-1]), "has not the bytes", "other bytes than its rows"),
+        (COMPACT, _by_bytes(lambda raw: raw + b"\0"), "has not the bytes", "other bytes than its rows"),
+        (COMPACT, _by_bytes(lambda raw: raw[:4]), "cut short", "buffer"),
+        (COMPACT, _by_bytes(lambda raw: raw[:4] + b"\2" + raw[5:]), "cut short", "cut short"),
+        (COMPACT, _by_bytes(lambda raw: b"\xff" * 4 + raw[4:]), "cut short", "cut short"),
+        (COMPACT, _by_bytes(lambda raw: raw[:4] + b"\1" + raw[5:]), "has not the bytes", "other bytes than its rows"),
+        (COMPACT, _by_bytes(lambda raw: raw[:-2] + b"x\n"), *NOT_ITS_SUM),
+        (COMPACT, _compact_with("encoding", None), "lacks values", "has nulls"),
+        (COMPACT, _compact_with("key_size", 0), "has not the bytes", "other bytes than its rows"),
+        (WITHIN, _compact_with("key_size", 9), "longer than its value", "longer than its value"),
+        (WITHIN, _compact_with("key_size", 1), "add up|collected", "not in order|where the table says|proof"),
+        (WITHIN, _compact_with("value_size", 1), "has not the bytes", "other bytes than its rows"),
+    ],
+)
+def test_compact_blocks_that_are_not_as_written_are_refused(
+    both: Both, name: str, change: Change, why: str, other_why: str
+) -> None:
+    """Even sealed with the right keys: bytes too few or too many, a form that there is not, other sizes, nulls."""
+    layer_id, _ = both.stored(name)
+    both.refuse_as_recorded(layer_id, both.resealed(name, change), why, other_why)
+
+
+@pytest.mark.parametrize("name", [COMPACT, SEGMENT, INDEX, CHUNK_INDEX])
+def test_an_object_is_read_in_the_form_that_its_document_says(both: Both, name: str) -> None:
+    """A compact segment called listed, and any other object called compact, is refused; nothing is guessed."""
+    layer_id, stored = both.stored(name)
+    both.refuse_as_recorded(layer_id, stored.model_copy(update={"listed": not stored.listed}))
 
 
 @pytest.mark.parametrize(
