@@ -14,6 +14,11 @@ KEYRING: Final = "keyring"
 LEDGER: Final = "ledger"
 RETENTION: Final = "retention"
 
+SYSTEM: Final = "system identifier"
+"""What PostgreSQL calls the id that a cluster and all copies of its data folder have."""
+STARTED: Final = "started"
+"""When a server began to run, by its own clock; a server that is started again says another moment."""
+
 
 class Identity(Document):
     """One part (a tier, a store, the keyring, the ledger) as a process sees it; holds neither URL nor secret."""
@@ -26,6 +31,10 @@ class Identity(Document):
     """Which part of the server: the database's name or number, the bucket and its prefix."""
     address: str = ""
     """How it is reached, without user and password: what counts where the servers say nothing comparable."""
+    asked: str = ""
+    """When the server said this, by its own clock, written as STARTED is."""
+    listening: str = ""
+    """The server's own end of the connection."""
     words: str = ""
     """What it is, for a person: `Redis 7.2.4`."""
 

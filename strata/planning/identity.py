@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from strata.errors import IdentityMismatch
-from strata.model.identity import KEYRING, LEDGER, RETENTION, Identities, Identity
+from strata.model.identity import KEYRING, LEDGER, RETENTION, STARTED, SYSTEM, Identities, Identity
 from strata.model.run import Stage
 from strata.model.tier import StorageTier, Tier
 
@@ -18,14 +18,27 @@ def same(one: Identity, other: Identity) -> bool:
     """Whether both are the same place of the same server.
 
     All that both servers said must agree; one fact with several values (the keys of a keyring) agrees where a value is
-    shared. Where there is nothing that both said, the addresses are all there is to go by.
+    shared. Where there is nothing that both said, the addresses are all there is to go by. A server that was started
+    again is the same one: see `_restarted`.
     """
     if one.place != other.place:
         return False
     both = one.server.keys() & other.server.keys()
     if not both:
         return one.address == other.address
-    return all(set(one.server[name]) & set(other.server[name]) for name in both)
+    differing = {name for name in both if not set(one.server[name]) & set(other.server[name])}
+    return not differing or (differing == {STARTED} and SYSTEM in both and _restarted(one, other))
+
+
+def _restarted(one: Identity, other: Identity) -> bool:
+    """Whether one of two looks at a cluster saw the other's server, started again in between.
+
+    Then all else agrees, the way to it and the server's own end of that among it, and it was started after the earlier
+    look. A copy of its data folder that ran already when somebody looked is never taken for it.
+    """
+    earlier, later = sorted((one, other), key=lambda look: look.server[STARTED])
+    reached = (one.address, one.listening) == (other.address, other.listening)
+    return reached and bool(earlier.asked) and later.server[STARTED][0] > earlier.asked
 
 
 def refuse_difference(confirmed: Identity | None, here: Identity) -> None:
@@ -35,7 +48,7 @@ def refuse_difference(confirmed: Identity | None, here: Identity) -> None:
     raise IdentityMismatch(
         f"{here.label} of this worker is another than the one the run was started for: here it is {here}, "
         f"there it was {confirmed}; nothing was done with it",
-        hint="Give the sender and all workers the same settings. A server that was restarted meanwhile counts as "
+        hint="Give the sender and all workers the same settings. A Redis that was restarted meanwhile counts as "
         "another: start again.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from strata.model.identity import Identity
+from strata.model.identity import STARTED, SYSTEM, Identity
 from strata.model.tier import Tier
 from strata.sources.postgres_connect import Connection, Server
 
@@ -12,6 +12,8 @@ _WHERE: Final = """
 SELECT current_database(),
        (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()),
        to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+       to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+       concat_ws(':', host(pg_catalog.inet_server_addr()), pg_catalog.inet_server_port()),
        current_setting('server_version'),
        has_function_privilege('pg_catalog.pg_control_system()', 'execute')
 """
@@ -23,7 +25,8 @@ def identity_of(server: Server) -> Identity:
 
     A copy of the data folder has the system identifier of its original (a staging server made from a base backup of
     production), so that alone does not tell them apart. Any role may ask for the system identifier from PostgreSQL 12
-    to 18 unless it was revoked; when the server started, nobody is kept from asking.
+    to 18 unless it was revoked; when the server started, nobody is kept from asking. What the time is by the server's
+    own clock, and where it listens, tells a restart of it from another server (`planning.identity.same`).
     """
     connection = server.connect()
     try:
@@ -36,13 +39,15 @@ def identity_of(server: Server) -> Identity:
 def _asked(connection: Connection, address: str) -> Identity:
     row = connection.execute(_WHERE).fetchone()
     assert row
-    database, oid, started, version, tells = row
+    database, oid, started, asked, listening, version, tells = row
     told = connection.execute(_SYSTEM).fetchone() if tells else None
-    system = {"system identifier": (str(told[0]),)} if told else {}
+    system = {SYSTEM: (str(told[0]),)} if told else {}
     return Identity(
         part=Tier.WARM,
-        server={**system, "started": (started,), "database oid": (oid,)},
+        server={**system, STARTED: (started,), "database oid": (oid,)},
         place=f"database {database}",
         address=address,
+        asked=asked,
+        listening=listening,
         words=f"PostgreSQL {version.split()[0]}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strata.errors import IdentityMismatch
-from strata.model.identity import KEYRING, NOTHING_SEEN, Identities, Identity
+from strata.model.identity import KEYRING, NOTHING_SEEN, STARTED, SYSTEM, Identities, Identity
 from strata.model.run import Stage
 from strata.model.tier import StorageTier, Tier
 from strata.planning.identity import overlapping, refuse_difference, refuse_other_tiers, refuse_unseen, same, touched
@@ -30,6 +30,55 @@ def test_all_that_both_say_must_agree() -> None:
     more = changed(server={"run id": ("a",), "started": ("now",)})
     assert same(HOT, more)
     assert not same(more, changed(server={"run id": ("a",), "started": ("then",)}))
+
+
+WARM = Identity(
+    part=Tier.WARM,
+    server={SYSTEM: ("7",), STARTED: ("2026-01-01T10:00:00.000001",), "database oid": ("5",)},
+    place="database bot",
+    address="db:5432",
+    asked="2026-01-01T12:00:00.000000",
+    listening="10.0.0.5:5432",
+)
+
+
+def started(moment: str, **fields: object) -> Identity:
+    """WARM, whose server was started at another moment."""
+    server = {**WARM.server, STARTED: (moment,)}
+    return WARM.model_copy(update={"server": server, "asked": "2026-01-02T12:00:00.000000", **fields})
+
+
+LATER = "2026-01-01T12:30:00.000000"
+
+
+def test_a_cluster_that_was_started_again_is_the_same_one() -> None:
+    """Between plan and apply may lie days: what was started after the look, at the same place, is the same server."""
+    assert same(WARM, started(LATER))
+    assert same(started(LATER), WARM)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        started("2026-01-01T11:00:00.000000"),
+        started("2025-12-31T11:00:00.000000"),
+        started(LATER, address="staging:5432"),
+        started(LATER, listening="10.0.0.6:5432"),
+        started(LATER, place="database other"),
+        started(LATER, server={STARTED: (LATER,), "database oid": ("5",)}),
+        started(LATER, server={SYSTEM: ("8",), STARTED: (LATER,), "database oid": ("5",)}),
+        started(LATER, server={SYSTEM: ("7",), STARTED: (LATER,), "database oid": ("6",)}),
+    ],
+)
+def test_a_copy_of_a_cluster_is_another_one(other: Identity) -> None:
+    """One that ran already at the look, one elsewhere, and one that nothing ties to it."""
+    assert not same(WARM, other)
+    assert not same(other, WARM)
+
+
+def test_a_look_that_has_no_moment_knows_no_restart() -> None:
+    """It says nothing of what ran when."""
+    assert not same(WARM.model_copy(update={"asked": ""}), started(LATER))
 
 
 def test_where_nothing_is_said_the_address_counts() -> None:

@@ -93,6 +93,22 @@ def test_a_copy_of_the_data_folder_is_another_server(folder: Path) -> None:
         second.stop()
 
 
+def test_a_postgres_that_was_started_again_is_the_same(folder: Path) -> None:
+    """A restore that waited for a thaw goes on; a copy that ran beside it is told apart as before."""
+    first = start_postgres(folder / "a")
+    before = PostgresWarm(first.url).identity()
+    first.stop()
+    again = start_postgres(folder / "a", port=first.port)
+    try:
+        now = PostgresWarm(again.url).identity()
+        assert now.server["started"] != before.server["started"]
+        assert same(before, now)
+        with tunnel_to(first.port) as port:
+            assert not same(before, PostgresWarm(through(again.url, port)).identity())
+    finally:
+        again.stop()
+
+
 def test_a_bucket_through_a_tunnel_is_the_same_and_another_prefix_is_not(moto: Service, moto_bucket: str) -> None:
     """Owner and birth of the bucket count, and the prefix; the endpoint's name does not."""
     here = moto.cold(f"{moto_bucket}/models").identity()
