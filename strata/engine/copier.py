@@ -89,8 +89,10 @@ class Copier:
             created_at=self.clock.now(),
             source=here.tier,
             source_url=here.store.url,
+            source_id=here.store_id(),
             target=target,
             target_url=there.store.url,
+            target_id=there.store_id(),
             parts=parts,
             objects=sum(part.objects for part in parts),
             bytes=sum(part.bytes for part in parts),
@@ -188,8 +190,8 @@ class Copier:
 
     def _ends(self, plan: CopyPlan) -> tuple[Depot, Depot]:
         return (
-            self.depots.planned(plan.copy_id, plan.source, plan.source_url),
-            self.depots.planned(plan.copy_id, plan.target, plan.target_url),
+            self.depots.planned(plan.copy_id, plan.source, plan.source_url, plan.source_id),
+            self.depots.planned(plan.copy_id, plan.target, plan.target_url, plan.target_id),
         )
 
 

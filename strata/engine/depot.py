@@ -6,11 +6,13 @@ Every depot is whole in itself: a manifest in it names only layers that lie in i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from strata.catalog.catalogue import Catalogue
+from strata.catalog.identity import IdentityBook
 from strata.catalog.layers import LayerCatalog
 from strata.catalog.metadata import BackupMetadataManager
 from strata.catalog.notes import NoteBook
@@ -19,7 +21,7 @@ from strata.clock import Clock
 from strata.engine.damage import DamageNotes
 from strata.engine.locker import Locker
 from strata.engine.restorer import BackupRestorer
-from strata.errors import SettingError
+from strata.errors import IntegrityError, KeyringError, SettingError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
 from strata.model.tier import StorageTier, Tier
@@ -40,6 +42,7 @@ class Depot:
     metadata: BackupMetadataManager
     layers: LayerCatalog
     book: NoteBook
+    identity: IdentityBook
     removals: RemovalBook
     damage: DamageNotes
     restorer: BackupRestorer
@@ -65,11 +68,19 @@ class Depot:
             metadata,
             LayerCatalog(store),
             book,
+            IdentityBook(store, keyring),
             RemovalBook(store, keyring),
             DamageNotes(metadata, clock),
             BackupRestorer(store, metadata, sources, keyring),
             Locker(locking.store, locking.mode, days, book, clock) if locking else None,
         )
+
+    def store_id(self) -> str:
+        """The id that the store says it has; nothing where it has none, or this keyring cannot tell."""
+        with suppress(KeyringError, IntegrityError):
+            found = self.identity.read()
+            return found.store_id if found else ""
+        return ""
 
 
 class Depots:
@@ -77,6 +88,7 @@ class Depots:
 
     def __init__(self, depots: Mapping[StorageTier, Depot], catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._found = set[tuple[str, StorageTier]]()
         self._depots = {tier: depots[tier] for tier in StorageTier if tier in depots}
 
     def __iter__(self) -> Iterator[Depot]:
@@ -103,13 +115,27 @@ class Depots:
         lost = self._catalogue.gone(depot.tier, depot.metadata.listed, now)
         return sorted(lost, key=lambda backup_id: lost[backup_id], reverse=True)
 
-    def planned(self, run_id: str, tier: StorageTier, url: str) -> Depot:
-        """The depot that a plan names; SettingError where this process is configured otherwise."""
+    def planned(self, run_id: str, tier: StorageTier, url: str, store_id: str = "") -> Depot:
+        """The depot that a plan names; SettingError where this process is configured otherwise.
+
+        A store is known by its id, looked at once for each run: a folder may be mounted elsewhere here, and one of the
+        same name may be another. Where it has none yet, or cannot be read with this keyring, its URL is what there is.
+        """
         depot = self._depots.get(tier)
-        if depot is None or depot.store.url != url:
+        if depot is None or not self._is(run_id, depot, url, store_id):
             here = depot.store.url if depot else "no such store"
+            other = ", which is another store" if depot and depot.store.url == url else ""
             raise SettingError(
-                f"{run_id} needs {url} as {tier.upper()}, but this worker is set to {here}",
+                f"{run_id} needs {url} as {tier.upper()}, but this worker is set to {here}{other}",
                 hint="Give all workers the same store settings.",
             )
         return depot
+
+    def _is(self, run_id: str, depot: Depot, url: str, store_id: str) -> bool:
+        if (run_id, depot.tier) in self._found:
+            return True
+        found = depot.store_id() if store_id else ""
+        if not (found == store_id if found else depot.store.url == url):
+            return False
+        self._found.add((run_id, depot.tier))
+        return True

@@ -149,7 +149,7 @@ class BackupManager:
 
     def depot(self, plan: BackupPlan) -> Depot:
         """The depot a backup goes to."""
-        return self.depots.planned(plan.backup_id, plan.storage_tier, plan.store_url)
+        return self.depots.planned(plan.backup_id, plan.storage_tier, plan.store_url, plan.store_id)
 
     def baseline_units(self, plan: BackupPlan) -> list[str]:
         """What is to be laid out before tiers are collected: those that have a parent, and the chunks stored so far."""

@@ -53,10 +53,11 @@ class RestoreStores:
             tiers=tiers,
             storage_tier=depot.tier,
             store_url=depot.store.url,
+            store_id=depot.store_id(),
             thaw=thaw if thaw and thaw.needed else None,
         )
         return plan, manifest
 
     def read_by(self, plan: RestorePlan) -> Depot:
         """The store of a restore under way; SettingError where this worker knows another under that name."""
-        return self.depots.planned(plan.restore_id, plan.storage_tier, plan.store_url)
+        return self.depots.planned(plan.restore_id, plan.storage_tier, plan.store_url, plan.store_id)

@@ -92,6 +92,7 @@ class RestorePlan(Document):
     backup_id: str
     storage_tier: StorageTier
     store_url: str
+    store_id: str = ""
     mode: str
     created_at: datetime
     tiers: tuple[Tier, ...]
@@ -129,8 +130,10 @@ class CopyPlan(Document):
     created_at: datetime
     source: StorageTier
     source_url: str
+    source_id: str = ""
     target: StorageTier
     target_url: str
+    target_id: str = ""
     parts: tuple[CopyPart, ...]
     objects: int
     bytes: int
