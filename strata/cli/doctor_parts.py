@@ -134,7 +134,7 @@ def _ledger(wiring: Wiring) -> Iterator[Finding]:
 
     assert wiring.settings.result_url is not None
     client = wiring.brief_redis(wiring.settings.result_url.get_secret_value(), ANSWER_SECONDS)
-    yield from keeps(client, "the ledger", _LOST["the ledger"])
+    yield from keeps(client, "the ledger", _LOST["the ledger"], "STRATA_RESULT_URL")
     if words := in_words(off_by(wiring.clock, wiring.ticks)):
         yield Finding("clock", Verdict.WEAKER, f"this machine's clock is {words}", "Set the one right that is wrong.")
     else:
@@ -150,7 +150,8 @@ def _broker(wiring: Wiring) -> Iterator[Finding]:
     assert wiring.settings.broker_url is not None
     url = wiring.settings.broker_url.get_secret_value()
     if url.startswith("redis"):
-        yield from keeps(wiring.brief_redis(url, ANSWER_SECONDS), "the broker", _LOST["the broker"])
+        client = wiring.brief_redis(url, ANSWER_SECONDS)
+        yield from keeps(client, "the broker", _LOST["the broker"], "STRATA_BROKER_URL")
         return
     check_broker(make_app(wiring.settings))
     yield Finding("answer", Verdict.SAFE, "answers")

@@ -9,18 +9,23 @@ import redis
 
 from strata.catalog.redis_answers import asking
 from strata.engine.doctor import Finding, Verdict
+from strata.errors import BrokerUnavailable
 
 _NEVER: Final = "noeviction"
 
 
-def keeps(client: redis.Redis, what: str, losing: str) -> Iterator[Finding]:
+def keeps(client: redis.Redis, what: str, losing: str, setting: str) -> Iterator[Finding]:
     """Whether the server keeps what it is given; BrokerUnavailable where it does not answer or will not.
 
-    `what` is what it holds, `losing` what follows when it removes a part of that.
+    `what` is what it holds, `losing` what follows when it removes a part of that, `setting` what names the server.
     """
-    with asking(what), client:
-        client.ping()
-        told = _told(client)
+    try:
+        with asking(what), client:
+            client.ping()
+            told = _told(client)
+    except BrokerUnavailable as error:
+        hint = error.hint.replace("STRATA_RESULT_URL", setting)
+        raise BrokerUnavailable(error.sentence, hint=hint) from None
     yield Finding("answer", Verdict.SAFE, "answers")
     yield eviction(told, losing)
 

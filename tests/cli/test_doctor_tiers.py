@@ -149,6 +149,8 @@ def test_passwords_that_are_wrong_are_told_by_every_part(
     for name in ("broker", "ledger"):
         assert said(found.document, name, "answer")[0] == "failed"
         assert "refuses" in said(found.document, name, "answer")[1]
+        setting = {"broker": "STRATA_BROKER_URL", "ledger": "STRATA_RESULT_URL"}[name]
+        assert setting in part(found.document, name)["findings"][0]["hint"]
     assert "hunter2" not in found.out + found.err
 
 
