@@ -68,6 +68,7 @@ class PruneRuns:
         return self.order(run_id)
 
     def _compare_clocks(self) -> None:
+        """SettingError where this machine's clock is off: each stage may be another machine's."""
         if self.timekeeper is None:
             return
         off = off_by(self.pruner.clock, self.timekeeper)
@@ -87,6 +88,7 @@ class PruneRuns:
     def mark(self, run_id: str) -> Marked:
         """Mark what may go, take back other marks."""
         self.order(run_id)
+        self._compare_clocks()
         others = self.running - {run_id}
         return self.manager.runner.run(
             run_id, Stage.MARK, "", Marked, lambda attempt: self.pruner.mark(others, attempt)
@@ -97,6 +99,7 @@ class PruneRuns:
         self.manager.result(run_id, Stage.MARK, "")
         if tier not in self.order(run_id).stores:
             raise RunFailed(f"{run_id} does not prune {tier.upper()}: its order does not name it")
+        self._compare_clocks()
         others = self.running - {run_id}
         return self.manager.runner.run(
             run_id, Stage.SWEEP, tier, Swept, lambda attempt: self.pruner.sweep(tier, others, attempt)

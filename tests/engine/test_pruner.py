@@ -632,3 +632,18 @@ def test_a_machine_whose_clock_is_ahead_prunes_nothing(pruning: Pruning) -> None
     pruning.clock.advance(timedelta(days=91))
     with pytest.raises(SettingError, match=r"clock is 9[01] d ahead of the ledger's"):
         prune_here(runs, "ahead")
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_no_stage_of_a_prune_goes_by_a_wrong_clock(pruning: Pruning, *, marked: bool) -> None:
+    """The worker that sweeps is not the one that began: by its own clock the grace of all marks is over."""
+    pruning.backup()
+    runs = replace(pruning.prunes, timekeeper=pruning.bench.ledger)
+    runs.start("prune")
+    if marked:
+        runs.mark("prune")
+    pruning.clock.advance(timedelta(days=91))
+    before = pruning.bench.stored()
+    with pytest.raises(SettingError, match=r"clock is 9[01] d ahead of the ledger's"):
+        runs.sweep("prune", StorageTier.LOCAL) if marked else runs.mark("prune")
+    assert pruning.bench.stored() == before
