@@ -16,7 +16,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from strata.errors import BrokerUnavailable
-from strata.model.backup_type import RULES, BackupType, Manner
+from strata.model.backup_type import BackupType
 from strata.model.identity import NOTHING_SEEN, Identities
 from strata.model.structure import Structure
 from strata.model.thaw import ThawSpeed
@@ -74,9 +74,8 @@ def enqueue_backup(
     `structure` says whether the statements in it that create tables are kept, to be executed by a restore.
     """
     arguments = {"backup_type": backup_type.value, "backup_id": run_id, "fresh": fresh, **_seen(confirmed)}
-    lane = EMERGENCY if RULES[backup_type].manner is Manner.STUBBORN else ""
     if override is None:
-        _send(app, START_BACKUP, run_id, arguments, lane)
+        _send(app, START_BACKUP, run_id, arguments)
         return
     from strata.engine.handed import hand_over
     from strata.planning.backup import checked_run_id
@@ -86,7 +85,7 @@ def enqueue_backup(
     staging = spool or Wiring(load_settings()).spool
     name = hand_over(staging, checked_run_id(run_id), override, datetime.now(UTC), structure)
     try:
-        _send(app, START_BACKUP, run_id, {**arguments, "override": name}, lane)
+        _send(app, START_BACKUP, run_id, {**arguments, "override": name})
     except BrokerUnavailable:
         staging.delete([name])
         raise
@@ -175,9 +174,9 @@ def _seen(confirmed: Identities) -> dict[str, Any]:
     return {"confirmed": confirmed.model_dump(mode="json")} if confirmed != NOTHING_SEEN else {}
 
 
-def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any], lane: str = "") -> None:
-    """Publish once, to the queue named or else that of the app's routes; one that is not there yet is declared."""
-    queue = app.amqp.queues[lane] if lane else app.amqp.router.route({}, task)["queue"]
+def _send(app: Celery, task: str, run_id: str, arguments: dict[str, Any]) -> None:
+    """Publish once, to the queue of the app's routes; one that is not there yet is declared."""
+    queue = app.amqp.router.route({}, task, (), arguments)["queue"]
     with _reaching(app, f"the broker does not answer, so {run_id} was not sent") as connection:
         app.send_task(
             task,

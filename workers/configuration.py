@@ -10,7 +10,7 @@ from celery import Celery
 from beat_schedule import BEAT_SCHEDULE
 from strata.settings import Settings, required
 from strata.tls import Tls, read_url, redis_access
-from workers.queues import CONTROL, EXCHANGE, QUEUES, ROUTES
+from workers.queues import CONTROL, EXCHANGE, QUEUES, ROUTES, lane_of_start
 
 _GRACE: Final = 60
 
@@ -64,7 +64,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # A mistyped queue is an error, not a queue that nobody reads.
         "task_create_missing_queues": False,
         "task_queues": QUEUES,
-        "task_routes": ROUTES,
+        "task_routes": (lane_of_start, ROUTES),
+        # Celery's own is ended by a message that it did not write, and so is each worker after it.
+        "worker_consumer": "workers.consumer:TaskConsumer",
         "task_default_queue": CONTROL,
         "task_default_exchange": EXCHANGE.name,
         "task_default_routing_key": CONTROL,

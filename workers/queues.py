@@ -6,11 +6,13 @@ A queue stands for what its workers must be given: source credentials (collect, 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from kombu import Exchange, Queue
 
-from tasks.enqueue import EMERGENCY
+from strata.model.backup_type import RULES, Manner
+from tasks.enqueue import EMERGENCY, START_BACKUP
 
 CONTROL: Final = "strata.control"
 COLLECT: Final = "strata.collect"
@@ -44,6 +46,22 @@ ROUTES: Final = {
     "tasks.thaw.*": {"queue": STORE, "routing_key": STORE},
     "tasks.restore.*": {"queue": RESTORE, "routing_key": RESTORE},
 }
+
+_STUBBORN: Final = {kind.value for kind, rule in RULES.items() if rule.manner is Manner.STUBBORN}
+
+
+def lane_of_start(
+    name: str, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, _options: Any, **_: Any
+) -> dict[str, str] | None:
+    """The queue of the start of a stubborn backup, whoever sends it: a command, beat, or `celery call`.
+
+    Celery asks it before the routes. The stages are sent to the same queue by the start itself (tasks.canvas).
+    """
+    if name != START_BACKUP:
+        return None
+    asked = (kwargs or {}).get("backup_type", args[0] if args else "")
+    return {"queue": EMERGENCY, "routing_key": EMERGENCY} if str(asked).lower() in _STUBBORN else None
+
 
 GROUPS: Final = {
     "control": ((CONTROL,), 2),
