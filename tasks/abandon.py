@@ -6,11 +6,11 @@ from celery import shared_task
 
 from strata.model.run import RunKind, RunState
 from tasks.prune import take_back
-from tasks.stage import wiring
+from tasks.stage import StageTask, wiring
 
 
-@shared_task(name="tasks.abandon.abandon", ignore_result=True)
-def abandon(_failed_task_id: str, *, run_id: str) -> None:
+@shared_task(base=StageTask, name="tasks.abandon.abandon", ignore_result=True)
+def abandon(_failed_task_id: object, *, run_id: str) -> None:
     """End the run as FAILED with the reason its stage noted; may be called twice, or for a run that has ended.
 
     One positional argument: with two, Celery would call it inside the failing worker instead of sending a message.

@@ -10,6 +10,7 @@ from strata.model.run import RunKind
 from tasks import canvas
 from tasks.stage import StageTask, wiring
 from tasks.starting import Confirmed, Reference, RunId, StartTask, Store
+from tasks.units import number_of
 from tasks.words import size
 
 
@@ -35,7 +36,8 @@ def copy_backup(
 @shared_task(base=StageTask, name="tasks.copy.copy_part")
 def copy_part(run_id: str, number: str) -> str:
     """Copy the objects of one part that the target lacks, and read them back there."""
-    return _told(wiring().manager.copy(run_id, int(number)))
+    manager = wiring().manager
+    return _told(manager.copy(run_id, number_of(number, len(manager.copy_plan(run_id).parts))))
 
 
 @shared_task(base=StageTask, name="tasks.copy.finish_copy")

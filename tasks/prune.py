@@ -12,6 +12,7 @@ from celery import shared_task
 from strata.engine import taken_back
 from strata.model.tier import StorageTier
 from tasks.stage import StageTask, logger, wiring
+from tasks.units import one_of
 from tasks.words import size
 
 _AGAIN_SECONDS: Final = 5
@@ -29,7 +30,7 @@ def mark(run_id: str) -> str:
 @shared_task(base=StageTask, name="tasks.prune.sweep_store")
 def sweep_store(run_id: str, store: str) -> str:
     """Remove from one store what has waited out its grace, and what nothing names."""
-    swept = wiring().prunes.sweep(run_id, StorageTier(store))
+    swept = wiring().prunes.sweep(run_id, one_of(StorageTier, store))
     for sentence in swept.failed:
         logger.error("%s could not remove all from %s: %s", run_id, store.upper(), sentence)
     return f"{swept.manifests} backups, {swept.layers} layers, {size(swept.bytes)}"

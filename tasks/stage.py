@@ -34,7 +34,7 @@ _BECAUSE: Final = "strata_because"
 """The header that says for which, last."""
 _LONGEST_REASON: Final = 1000
 
-_KINDS: Final[dict[Any, str]] = {str: f"text of at most {LONGEST} characters", int: "a whole number"}
+_KINDS: Final[dict[Any, str]] = {str: f"text of at most {LONGEST} characters", int: "a whole number", object: "short"}
 
 logger = get_task_logger("strata")
 
@@ -67,7 +67,7 @@ class TellingTask(DueTask):
 
 
 class StageTask(TellingTask):
-    """A task that is one stage of one run; its first argument is the run's id."""
+    """A task that is one stage of one run; one of its arguments is the run's id."""
 
     abstract = True
     max_retries = None  # `failed` bounds them; a busy stage may be asked for as often as it takes
@@ -78,26 +78,27 @@ class StageTask(TellingTask):
 
         Arguments that the stage does not take say nothing of a run, so no run is told.
         """
-        args = self._by_place(args, kwargs)
+        given = self._by_name(args, kwargs)
+        run_id = str(given["run_id"])
         try:
-            with _use_told(self.name, args[0]):
-                return self.run(*args)  # Task.__call__ would hide the request that `retry` and `replace` need
-        except (Ignore, Retry):
+            with _use_told(self.name, run_id):
+                return self.run(**given)  # Task.__call__ would hide the request that `retry` needs
+        except (Ignore, Retry, StageFailed):
             raise
         except StageBusy:
-            self._later(BUSY_SECONDS)
+            self._come_again(BUSY_SECONDS, self.transient_failures(), self._because())
         except StrataError as error:
             if error.retryable and self.transient_failures() < MAX_RETRIES:
-                logger.warning("%s of %s will be tried again: %s", self.name, args[0], error.sentence)
-                self._later(backoff(self.transient_failures()), self.transient_failures() + 1, error.sentence)
-            self._fail(args[0], self._own(error), error.code)
+                logger.warning("%s of %s will be tried again: %s", self.name, run_id, error.sentence)
+                self._come_again(backoff(self.transient_failures()), self.transient_failures() + 1, error.sentence)
+            self._fail(run_id, self._own(error), error.code)
         except SoftTimeLimitExceeded:
-            self._fail(args[0], f"{self.name} worked longer than STRATA_STAGE_SECONDS allows")
+            self._fail(run_id, f"{self.name} worked longer than STRATA_STAGE_SECONDS allows")
         except Exception as error:  # noqa: BLE001 - a task turns every error into retry or failure
-            self._fail(args[0], f"{self.name} {unforeseen(error)}")
+            self._fail(run_id, f"{self.name} {unforeseen(error)}")
 
-    def _by_place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """The arguments in the order of the signature: all of them, each of its type, no text without end."""
+    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name: all of them, each of its type, no text without end."""
         hints = get_type_hints(self.run)
         takes = {name: hints[name] for name in inspect.signature(self.run).parameters}
         given = dict(zip(takes, args, strict=False)) | kwargs
@@ -106,7 +107,7 @@ class StageTask(TellingTask):
         for name, kind in takes.items():
             if not isinstance(given[name], kind) or len(str(given[name])) > LONGEST:
                 raise StageFailed(f"{name} of {self.name} is wrong: it must be {_KINDS[kind]}")
-        return tuple(given[name] for name in takes)
+        return given
 
     def transient_failures(self) -> int:
         """How often this message failed for a reason that may pass."""
@@ -114,23 +115,20 @@ class StageTask(TellingTask):
 
     def later(self, seconds: float) -> NoReturn:
         """Come again after so many seconds: nothing has failed."""
-        self._later(seconds, failures=0)
+        self._come_again(seconds, 0, "")
 
     def _own(self, error: StrataError) -> str:
         """Why this stage failed: where its run has ended meanwhile, what it failed of when it was tried before."""
         before = self._because()
-        return (
-            f"{before}; not done when tried again: {error.sentence}" if before and _is_of_run(error) else error.sentence
-        )
+        if not before or not _is_of_run(error):
+            return error.sentence
+        return f"{before}; not done when tried again: {error.sentence}"
 
     def _because(self) -> str:
         return str((self.request.headers or {}).get(_BECAUSE) or "")[:_LONGEST_REASON]
 
-    def _later(self, seconds: float, failures: int | None = None, because: str = "") -> NoReturn:
-        headers = {
-            FAILURES: self.transient_failures() if failures is None else failures,
-            _BECAUSE: because or self._because(),
-        }
+    def _come_again(self, seconds: float, failures: int, because: str) -> NoReturn:
+        headers = {FAILURES: failures, _BECAUSE: because}
         raise self.retry(countdown=seconds, headers=headers, **kept(self.request)) from None
 
     def _fail(self, run_id: str, sentence: str, code: str = "") -> NoReturn:

@@ -18,7 +18,8 @@ from workers.queues import QUEUES, ROUTES
 _ROWS = dict(re.findall(r"^\| `(tasks\.[\w.]+)` \| ([\w.]+) \|", Path("docs/tasks.md").read_text(), re.MULTILINE))
 
 
-def _tasks() -> set[str]:
+def tasks_known() -> set[str]:
+    """The names of all tasks."""
     for module in TASK_MODULES:
         import_module(module)
     current_app.finalize()
@@ -27,7 +28,7 @@ def _tasks() -> set[str]:
 
 def test_every_task_is_documented_on_its_queue() -> None:
     """No task is missing, none is invented, and each queue is the one its route names."""
-    assert set(_ROWS) == _tasks()
+    assert set(_ROWS) == tasks_known()
     for name, queue in _ROWS.items():
         (route,) = [ROUTES[name]] if name in ROUTES else [ROUTES[one] for one in ROUTES if fnmatch(name, one)]
         assert route["queue"] == queue
@@ -38,6 +39,6 @@ def test_every_queue_exists_and_every_tick_is_worthless_before_the_next() -> Non
     named = {route["queue"] for route in ROUTES.values()}
     assert named | {EMERGENCY} == {queue.name for queue in QUEUES}
     for entry in BEAT_SCHEDULE.values():
-        assert entry["task"] in _tasks()
+        assert entry["task"] in tasks_known()
         assert entry["options"]["headers"][GOOD_FOR] < entry["schedule"]
         assert "expires" not in entry["options"], "a moment by beat's clock means nothing on a worker's"

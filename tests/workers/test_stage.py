@@ -28,7 +28,7 @@ def local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def logged(caplog: pytest.LogCaptureFixture, body: Callable[[ObjectStore], object]) -> list[str]:
     """What is logged of a stage that does that with the store."""
 
-    def work(_: str) -> None:
+    def work(run_id: str) -> None:
         body(wiring().stores[StorageTier.LOCAL])
 
     stage = Celery("test", set_as_current=False).task(work, base=StageTask, name="stage")
