@@ -76,9 +76,10 @@ class Wiring(StoreWiring):
         clock: Clock | None = None,
         tell: Callable[[str], None] = lambda _: None,
         lease_folder: Path | None = None,
+        pause_is_left: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(settings, clock, tell)
-        self._watcher, self._lease_folder = watcher, lease_folder
+        self._watcher, self._lease_folder, self._pause_is_left = watcher, lease_folder, pause_is_left
         keep_freed_memory()
 
     @cached_property
@@ -343,6 +344,7 @@ class Wiring(StoreWiring):
             self.looks,
             Owner(self.stores, self.keyring, memory, settings.installation),
             shared,
+            self._pause_is_left,
         )
 
     @cached_property

@@ -48,4 +48,10 @@ def collect_all(run_id: str) -> str:
     return f"{len(plan.included)} tiers are collected"
 
 
+@shared_task(base=StageTask, name="tasks.collect.end_pause")
+def end_pause(run_id: str) -> str:
+    """Let the application go on, where a collector of the run died in the pause; may be called twice."""
+    return "the application goes on" if wiring().manager.end_pause(run_id) else "no pause was left"
+
+
 COLLECT: Final[dict[Tier, Any]] = {Tier.HOT: collect_hot, Tier.WARM: collect_warm, Tier.COLD: collect_cold}

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, get_type_hints
 
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
+from kombu.exceptions import OperationalError
 
 from strata.catalog.ledger import Claim
 from strata.errors import RunFailed, StageBusy, StrataError
@@ -21,7 +22,7 @@ from strata.settings import load_settings
 from strata.storage.metered import Meter, MeteredStore
 from strata.wiring import Wiring
 from tasks.due import DueTask
-from tasks.words import in_words, kept
+from tasks.words import about, in_words, kept
 
 BUSY_SECONDS: Final = 2
 LONGEST: Final = 200
@@ -46,7 +47,7 @@ class StageFailed(Exception):
 @cache
 def wiring() -> Wiring:
     """The engine of this process, built at the first task."""
-    return Wiring(load_settings(), _show_progress)
+    return Wiring(load_settings(), _show_progress, pause_is_left=_send_end_of_pause)
 
 
 def forget_wiring() -> None:
@@ -174,6 +175,16 @@ def _use_told(task: str, run_id: str) -> Iterator[None]:
 
 def _meters() -> dict[StorageTier, Meter]:
     return {tier: store.total for tier, store in wiring().stores.items() if isinstance(store, MeteredStore)}
+
+
+def _send_end_of_pause(run_id: str) -> None:
+    """Have the collecting workers end a pause: they may enter HOT, and the application's commands stand there."""
+    from tasks.collect import end_pause
+
+    try:
+        end_pause.apply_async(args=(run_id,), **about(run_id))
+    except OperationalError:
+        logger.warning("the pause that %s left was not ended, because the broker does not answer", run_id)
 
 
 def _show_progress(claim: Claim, progress: Progress) -> None:

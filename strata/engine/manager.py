@@ -25,7 +25,7 @@ from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.helpers import helped
 from strata.engine.layers import LayerReader
 from strata.engine.looks import Looks
-from strata.engine.meeting import CutLost, end_pause, is_called
+from strata.engine.meeting import CutLost, end_pause, is_called, pause_left
 from strata.engine.planner import BackupOptions, BackupPlanner
 from strata.engine.recorder import Recorder, stage_seconds
 from strata.engine.restore_plans import start_restore
@@ -77,7 +77,9 @@ class BackupManager:
         looks: Looks | None = None,
         owner: Owner | None = None,
         shared: Ledger | None = None,
+        pause_is_left: Callable[[str], None] | None = None,
     ) -> None:
+        self._pause_is_left = pause_is_left  # told of a run whose pause is to be ended by another worker
         self.runner, self.depots, self.clock = runner, depots, clock
         self.restore_stores = restore_stores or RestoreStores(depots, {})
         self.looks = looks or Looks({})
@@ -361,13 +363,27 @@ class BackupManager:
         """End a run, give its lease back and tidy after it."""
         ended = self.ledger.end(run_id, state, reason, code)
         run = self._run(run_id)
-        if run.state.final:
-            if run.fence is not None:
-                self.lease.release(run.fence)
-            self.spool.sweep(run_id)
-            end_pause(self.ledger, run_id, self._options.pause)
+        if run.state.final and run.fence is not None:
+            self.lease.release(run.fence)
         if ended and state is RunState.FAILED:
-            self._failures.keep(run)
+            self._failures.keep(run)  # before what may fail: the tiers are not this worker's to enter
+        if run.state.final:
+            try:
+                self.spool.sweep(run_id)
+            finally:
+                self._have_pause_ended(run_id)
+
+    def end_pause(self, run_id: str) -> bool:
+        """End a pause that a collector of the run left; False where none was left. Needs the rights of a collector."""
+        left = pause_left(self.ledger, run_id)
+        end_pause(self.ledger, run_id, self._options.pause)
+        return left
+
+    def _have_pause_ended(self, run_id: str) -> None:
+        if self._pause_is_left is None:
+            self.end_pause(run_id)
+        elif pause_left(self.ledger, run_id):
+            self._pause_is_left(run_id)
 
     def _baselined(self, plan: BackupPlan) -> dict[Tier, Baselined]:
         wanted = [part.tier for part in plan.included if part.parent]

@@ -244,16 +244,23 @@ def is_called(ledger: Ledger, run_id: str) -> bool:
     return number == 1 or f"{number} {_CALLED}" in ledger.marks(run_id)
 
 
+def pause_left(ledger: Ledger, run_id: str) -> bool:
+    """Whether a pause was begun and not ended."""
+    return bool(_going(ledger.marks(run_id)))
+
+
 def end_pause(ledger: Ledger, run_id: str, pause: Pause | None) -> None:
     """End a pause that was begun and not ended; whoever ends the run sees to it too."""
     if pause is None:
         return
-    marks = ledger.marks(run_id)
-    going = _numbered(marks, _PAUSED) - _numbered(marks, _RESUMED)
-    if going:
+    if going := _going(ledger.marks(run_id)):
         pause.end(run_id)
         for number in going:
             ledger.mark(run_id, f"{_RESUMED}{number}")
+
+
+def _going(marks: frozenset[str]) -> set[str]:
+    return _numbered(marks, _PAUSED) - _numbered(marks, _RESUMED)
 
 
 def _numbered(marks: frozenset[str], kind: str) -> set[str]:

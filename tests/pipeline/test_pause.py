@@ -16,9 +16,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from strata.catalog.history import RunBook
 from strata.errors import RunFailed, SourceUnavailable, StrataError
 from strata.model.backup_type import BackupType
-from strata.model.run import RunState
+from strata.model.run import Run, RunKind, RunState
+from strata.planning.backup import new_run_id
 from tests.pipeline.conftest import PAUSE_KEY, PauseCommands, Pipeline
 
 SKEW_MS = 2_000
@@ -224,3 +226,23 @@ def test_a_killed_collector_pauses_again_and_goes_on(pipeline: Pipeline, pause_c
 
 def _pid_of(owner: str) -> int:
     return int(owner.split(":")[1])
+
+
+def test_a_pause_that_a_dead_run_left_is_ended_by_the_collecting_workers(
+    pipeline: Pipeline, pause_commands: PauseCommands
+) -> None:
+    """The run ends on control, which may not enter HOT elsewhere; the key goes and the command runs, by collect."""
+    now, run_id = pipeline.wiring.clock.now(), new_run_id("full", pipeline.wiring.clock.now())
+    ledger = pipeline.wiring.ledger
+    ledger.create(Run(run_id=run_id, kind=RunKind.BACKUP, state=RunState.RUNNING, created_at=now, updated_at=now))
+    ledger.mark(run_id, "paused 1")
+    pipeline.bot.hot.set(PAUSE_KEY, run_id)
+    pipeline.app.send_task("tasks.abandon.abandon", ("an-id",), {"run_id": run_id}, ignore_result=True)
+    assert pipeline.wait(run_id).state is RunState.FAILED
+    pipeline.until(lambda: not pipeline.bot.hot.exists(PAUSE_KEY), "the pause did not end")
+    pipeline.until(lambda: "resumed 1" in ledger.marks(run_id), "nobody noted that the pause has ended")
+    assert pause_commands.calls(run_id) == ["after"]
+    worked = Path(pipeline.stack.status().part("worker-collect").log).read_text()
+    assert "tasks.collect.end_pause" in worked
+    kept = RunBook(pipeline.wiring.depots.nearest.store, pipeline.wiring.keyring).all()
+    assert run_id in [run.run_id for run in kept]
