@@ -7,6 +7,7 @@ from celery import shared_task
 from strata.model.run import RunKind, RunState
 from tasks.prune import take_back
 from tasks.stage import StageTask, wiring
+from tasks.words import about
 
 
 @shared_task(base=StageTask, name="tasks.abandon.abandon", ignore_result=True)
@@ -18,4 +19,4 @@ def abandon(_failed_task_id: object, *, run_id: str) -> None:
     wiring().manager.abandon(run_id)
     run = wiring().ledger.run(run_id)
     if run and run.kind is RunKind.BACKUP and run.state is RunState.FAILED:
-        take_back.apply_async((run_id,))
+        take_back.apply_async((run_id,), **about(run_id))

@@ -62,6 +62,7 @@ DUTIES: Final[dict[str, frozenset[Need]]] = {
     "tasks.upkeep.prune": _STORE,
     "tasks.prune.mark": _STORE,
     "tasks.prune.sweep_store": _STORE,
+    "tasks.prune.take_back": _STORE,
     "tasks.prune.finish": _STORE,
     "tasks.upkeep.resend_stalled": _STORE,
     "tasks.upkeep.sweep": _STORE,
