@@ -29,6 +29,8 @@ SECOND: Final[dict[str, str]] = {
 """Of stages that take more than the run, what else they take."""
 ABANDON: Final = "tasks.abandon.abandon"
 STARTS: Final = {"start_backup", "start_restore", "plan_restore", "confirm_restore", "copy_backup", "prune"}
+NOTHING_LEFT: Final = {"take_back", "end_pause"}
+"""Of a run that nobody knows nothing is left, and they say so."""
 ALONE: Final = {"resend_stalled", "sweep", "copy_missing", "prove_oldest"}
 
 
@@ -50,7 +52,7 @@ def wrong_messages(task: str) -> Iterator[tuple[str, tuple[Any, ...], dict[str, 
         yield "missing", (), {}, "and was given others"
         yield "unknown", (UNKNOWN, *second), {"colour": "red"}, "and was given others"
         yield "wrong", ([UNKNOWN], *second), {}, "is wrong: it must be"
-        if name != "take_back":  # of no run there is nothing to take back
+        if name not in NOTHING_LEFT:
             yield "of no run", (UNKNOWN, *second), {}, UNKNOWN
 
 
