@@ -95,19 +95,18 @@ class Owner:
         )
 
     def foresee_untold(self, tier: StorageTier, makers: Collection[str], listed: int, now: datetime) -> StoreIdentity:
-        """For what must be written though the store does not tell whose it is: an identity without an id.
+        """As `foresee`; and for what must be written though the store does not tell whose it is: one without an id.
 
         `makers` are the installations that made the backups which can be read there, of so many that are `listed`.
         StoreForeign, KeyringError or IntegrityError where the store may be another's.
         """
         try:
-            found, installation = self.check(tier)
+            return self.foresee(tier, now)
         except (IntegrityError, StoreForeign):
             maker = sole_maker(makers, listed, self._told())
             if maker is None or self._is_told(tier):
                 raise
-            found, installation = None, maker
-        return found or StoreIdentity(format=FORMAT_VERSION, store_id="", installation=installation, created_at=now)
+            return StoreIdentity(format=FORMAT_VERSION, store_id="", installation=maker, created_at=now)
 
     def _is_told(self, tier: StorageTier) -> bool:
         """Whether the store says whose it is, so that it can be trusted."""

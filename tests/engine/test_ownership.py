@@ -114,3 +114,12 @@ def test_an_emergency_goes_into_no_store_that_may_be_anothers(bench: Workbench) 
     stranger = Workbench(bench.folder, tiers_of(3))
     with pytest.raises(StoreForeign):
         stranger.backup("emergency-3", BackupType.EMERGENCY)
+
+
+def test_an_emergency_that_is_the_first_backup_of_a_store_makes_it_ours(bench: Workbench) -> None:
+    """It leaves store.json like any other: without it every later backup would be refused."""
+    made = bench.backup("emergency-first", BackupType.EMERGENCY)
+    identity = bench.owner.identity(StorageTier.LOCAL)
+    assert identity
+    assert made.store_id == identity.store_id
+    assert bench.backup().store_id == identity.store_id
