@@ -27,6 +27,7 @@ from strata.model.tier import Tier
 from strata.sources.glob import exact_key, matcher
 from strata.sources.hot_method import HotMethod
 from strata.sources.port import ALL_KEYS, AfterCut, Baseline, Permit, RestoreMode, Right, refuse_state_manager
+from strata.sources.redis_commands import pack
 from strata.sources.redis_method import begin_stream
 from strata.sources.redis_read import DatabaseReader, payload_version, scan_command, scanned
 from strata.sources.redis_rehearse import check_memory, try_key
@@ -42,7 +43,7 @@ from strata.sources.redis_sync import SyncStream
 from strata.sources.redis_transaction import milliseconds
 from strata.sources.redis_url import RedisAddress, parse_address
 from strata.sources.redis_write import RedisApplication
-from strata.sources.resp import Connection
+from strata.sources.resp import Connection, Refusal, beyond_reach, refused
 from strata.tls import Tls
 
 _SMALL_BYTES: Final = 64 << 10
@@ -238,15 +239,22 @@ class RedisSession:
         return size
 
     def _find_dump_version(self) -> int | None:
-        """The payload version of some small key; None where there is no small key."""
+        """The payload version of some small key; None where there is none within the user's reach."""
         for database in self._databases:
             self._connection.select(database)
             _, keys = scanned(self._connection, self._connection.send(scan_command(b"0", None), 1))
             for key in keys[:20]:
-                small = (self._connection.ask(b"MEMORY", b"USAGE", key) or _SMALL_BYTES) < _SMALL_BYTES
-                if small and (payload := self._connection.ask(b"DUMP", key)):
+                small = (self._asked_of_key(b"MEMORY", b"USAGE", key) or _SMALL_BYTES) < _SMALL_BYTES
+                if small and (payload := self._asked_of_key(b"DUMP", key)):
                     return payload_version(payload)
         return None
+
+    def _asked_of_key(self, *command: bytes) -> Any:
+        """The reply to a command about one key; None where the user may not touch it."""
+        reply = self._connection.send(pack(*command), 1).take()[0]
+        if isinstance(reply, Refusal) and not beyond_reach(reply):
+            raise refused(self._connection.address, reply)
+        return None if isinstance(reply, Refusal) else reply
 
 
 def _text(moment: int) -> str:

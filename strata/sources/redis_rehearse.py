@@ -10,7 +10,7 @@ from typing import Final
 from strata.errors import SourceError
 from strata.model.tier import Tier
 from strata.sources.redis_commands import pack
-from strata.sources.resp import Connection, Refusal, refusal_code, refused
+from strata.sources.resp import Connection, Refusal, beyond_reach, refused
 
 _SCRATCH: Final = b"strata:rehearsal:"
 _LIFE_MS: Final = b"10000"
@@ -63,5 +63,5 @@ def try_key(connection: Connection) -> None:
     key = _SCRATCH + secrets.token_hex(8).encode()
     commands = pack(b"SET", key, b"", b"PX", _LIFE_MS) + pack(b"UNLINK", key)
     for answer in connection.send(commands, 2).take():
-        if isinstance(answer, Refusal) and not (refusal_code(answer) == "NOPERM" and "access" in str(answer)):
+        if isinstance(answer, Refusal) and not beyond_reach(answer):
             raise refused(connection.address, answer, "takes no writes")

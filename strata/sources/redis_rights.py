@@ -11,7 +11,7 @@ from strata.sources.redis_commands import pack
 from strata.sources.redis_method import why_wait
 from strata.sources.redis_server import RedisServer
 from strata.sources.redis_url import RedisAddress
-from strata.sources.resp import Connection, Refusal, refusal_code, refused
+from strata.sources.resp import Connection, Refusal, beyond_reach, refusal_code, refused
 
 _SCRATCH: Final = b"strata:rehearsal:doctor"
 _GRANTED: Final = ("pending output", "NOMASTERLINK")
@@ -52,7 +52,7 @@ def write_right(connection: Connection, server: RedisServer, databases: Sequence
 def _forbids(answer: Refusal) -> bool:
     """Whether it is more than the wrong option, or a key that the user may not touch: that proves nothing."""
     code = refusal_code(answer)
-    return code != "ERR" and not (code == "NOPERM" and "access" in str(answer))
+    return code != "ERR" and not beyond_reach(answer)
 
 
 def _no_stream(address: RedisAddress) -> str:

@@ -12,7 +12,7 @@ from strata.model.identity import Identity
 from strata.model.tier import Tier
 from strata.sources.redis_commands import pack
 from strata.sources.redis_transaction import ExpiryCommand
-from strata.sources.resp import Connection, Refusal, refusal_code, refused
+from strata.sources.resp import Connection, Refusal, beyond_reach, refused
 
 _OLDEST: Final = (6, 2)  # SET with PXAT
 _TELLS_MOMENTS: Final = (7, 0)  # PEXPIRETIME
@@ -97,7 +97,7 @@ def check_writable(connection: Connection, dump_version: int | None, dumped_by: 
             f"{dumped_by} dumped (payload version {dump_version})",
             hint="Restore into a server at least as new as the one that was backed up.",
         )
-    if refusal_code(answer) != "NOPERM" or "access" not in str(answer):  # that one key may be out of the user's reach
+    if not beyond_reach(answer):
         raise refused(connection.address, answer, "takes no writes")
 
 

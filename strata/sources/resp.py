@@ -58,6 +58,11 @@ def refusal_code(refusal: Refusal) -> str:
     return str(refusal).partition(" ")[0]
 
 
+def beyond_reach(reply: object) -> bool:
+    """Whether a reply says that the user may not touch a key of the command: it proves nothing about others."""
+    return isinstance(reply, Refusal) and refusal_code(reply) == "NOPERM" and "access" in str(reply)
+
+
 def refused(address: RedisAddress, refusal: Refusal, did: str = "refuses") -> SourceError:
     """The error that an error reply means; what it says of arguments (keys, values) is left out."""
     code = refusal_code(refusal)

@@ -6,6 +6,7 @@ import json
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from strata.errors import SourceError, SourceUnavailable
 from strata.model.record import LARGE_VALUE, Encoding, LargeValue
 from strata.model.scope import Scope
 from strata.model.tier import Tier
+from strata.sources.hot_method import HotMethod
 from strata.sources.port import RestoreMode, StateSource
 from strata.sources.redis_hot import RedisHot
 from strata.sources.redis_read import DatabaseReader
@@ -263,6 +265,22 @@ def test_the_cut_says_when_and_where(hot_url: str) -> None:
         "dump_version": 80,
         "parts": parts,
     }
+
+
+def test_keys_out_of_the_users_reach_are_none_of_a_scopes_business(hot_url: str) -> None:
+    """A user who may touch the keys of the scope alone can back it up, whichever keys SCAN shows first."""
+    server = client(hot_url)
+    server.mset({f"other:{number}": "1" for number in range(50)} | {"app:1": "x"})
+    server.acl_setuser("bot", enabled=True, nopass=True, keys=["app:*"], categories=["+@all"])
+    try:
+        limited = urlsplit(hot_url)._replace(netloc=f"bot:any@{urlsplit(hot_url).netloc.rpartition('@')[2]}").geturl()
+        with RedisHot(limited, HotMethod.SCAN).connect() as session:
+            session.cut(Scope(("app:*",)))
+            session.describe()
+            items = list(session.read(Scope(("app:*",))))
+    finally:
+        server.acl_deluser("bot")
+    assert [key for item in items if isinstance(item, pa.RecordBatch) for key in item["key"].to_pylist()] == [b"app:1"]
 
 
 def test_large_values_come_as_streams(hot_url: str) -> None:
