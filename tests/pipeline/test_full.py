@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import redis
+from psycopg import sql
 
 from strata.errors import BackupNotFound
 from strata.model.run import RunState, Stage
@@ -99,14 +102,25 @@ def test_what_cannot_start_says_why_in_the_ledger(pipeline: Pipeline) -> None:
     assert refused[1].reason
 
 
+@contextmanager
+def closed(pipeline: Pipeline) -> Iterator[None]:
+    """PostgreSQL lets the workers' user in no more, meanwhile."""
+    url = pipeline.wiring.settings.warm_url
+    assert url
+    with psycopg.connect(url.get_secret_value(), autocommit=True) as connection:
+        user = sql.Identifier(connection.info.user)
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(user))
+        try:
+            yield
+        finally:
+            connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(user))
+
+
 def test_a_tier_that_is_down_fails_the_backup_by_name(pipeline: Pipeline) -> None:
-    """PostgreSQL without the table is no empty tier: the run is FAILED with the tier and the cause, nothing exists."""
-    settings = pipeline.wiring.settings
-    assert settings.warm_url
+    """A tier that lets nobody in is no empty one: the run is FAILED with the tier and the cause, nothing exists."""
     pipeline.bot.hot.set("position:1", "x")
-    with psycopg.connect(settings.warm_url.get_secret_value(), autocommit=True) as connection:
-        connection.execute("DROP TABLE state_warm")
-    run = pipeline.wait(pipeline.backup())
+    with closed(pipeline):
+        run = pipeline.wait(pipeline.backup())
     assert run.state is RunState.FAILED
     assert Tier.WARM.label in run.reason
     assert pipeline.wiring.lease.holder() is None
