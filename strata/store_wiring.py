@@ -1,4 +1,4 @@
-"""The part of the wiring that reads catalogues: the keyring, the stores, what lies in them. It imports no engine.
+"""The part of the wiring that reads catalogues: the keyring, the stores, what lies in them, the ledger. No engine.
 
 So a listing answers at once: the engine takes 0.3 s to import.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from strata.catalog.cache import CatalogueCache
 from strata.catalog.catalogue import Catalogue
@@ -23,7 +23,7 @@ from strata.planning.retention import RetentionService
 from strata.planning.tables import copy_rule
 from strata.planning.tier_strategy import TierStrategy
 from strata.seal.keyring import FileKeyring, Keyring
-from strata.settings import Settings
+from strata.settings import Settings, required
 from strata.storage.port import Locking, ObjectStore
 from strata.storage.s3 import S3Store
 from strata.tls import redis_access
@@ -31,6 +31,11 @@ from strata.transport import TransportService
 
 if TYPE_CHECKING:
     import redis
+
+    from strata.catalog.ledger import Ledger
+
+ANSWER_SECONDS: Final = 2
+"""How long a command waits to learn that there is no ledger: it has better to do."""
 
 _WITNESS_SECONDS: Final = 0.5
 
@@ -121,6 +126,43 @@ class StoreWiring:
         from strata.catalog.redis_memory import RedisMemory
 
         return RedisMemory(self.brief_redis(self.settings.result_url.get_secret_value(), _WITNESS_SECONDS))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The run ledger that all workers share."""
+        from strata.catalog.redis_ledger import RedisLedger
+
+        return RedisLedger(self._result_redis)
+
+    @property
+    def shared_ledger(self) -> Ledger | None:
+        """The ledger that all workers share, where it answers."""
+        return self.ledger if self.ledger_answers else None
+
+    @cached_property
+    def ledger_answers(self) -> bool:
+        """Whether the ledger's Redis is configured and answers; BrokerUnavailable where it answers with a refusal.
+
+        A server that refuses us may well serve the workers: a lease without it would let two runs go on at a time.
+        """
+        if self.settings.result_url is None:
+            return False
+        import redis
+
+        from strata.catalog.redis_answers import refusing
+
+        client = self.brief_redis(self.settings.result_url.get_secret_value(), ANSWER_SECONDS)
+        with client, suppress(redis.ConnectionError, redis.TimeoutError), refusing("the ledger"):
+            return bool(client.ping())
+        return False
+
+    @cached_property
+    def _result_redis(self) -> Any:
+        import redis
+
+        url = required(self.settings.result_url, "STRATA_RESULT_URL", "the run ledger and the lease are kept there")
+        bare, tls = redis_access(url, self.settings.tls)
+        return redis.Redis.from_url(bare, **tls, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
 
     def brief_redis(self, url: str, seconds: float) -> redis.Redis:
         """A client of the broker's or the ledger's Redis, which tries once and waits for so many seconds."""

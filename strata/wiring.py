@@ -11,19 +11,14 @@ from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from strata.catalog.beat_ticks import BeatTicks
 from strata.catalog.catalogue import Catalogue
 from strata.catalog.lease import FileLease, Lease, RedisLease
 from strata.catalog.ledger import Ledger
-from strata.catalog.ledger_identity import ledger_identity, redis_identity
 from strata.catalog.memory import NoMemory, StoreMemory
 from strata.catalog.memory_ledger import MemoryLedger
 from strata.catalog.owner import Owner
-from strata.catalog.redis_answers import refusing
-from strata.catalog.redis_ledger import RedisLedger
-from strata.catalog.redis_memory import RedisMemory
 from strata.clock import Clock
 from strata.engine.collector import DataCollector
 from strata.engine.copier import Copier
@@ -31,39 +26,33 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.looks import Look, Looks
 from strata.engine.manager import BackupManager
 from strata.engine.meeting import Pause
-from strata.engine.pause import CutPause
 from strata.engine.planner import BackupOptions
-from strata.engine.prune_runs import PruneRuns
-from strata.engine.pruner import Pruner, Rules
 from strata.engine.restore_store import RestoreStores
 from strata.engine.runner import StageRunner, Watcher
 from strata.engine.spool import Spool
-from strata.engine.store_prover import StoreProver
-from strata.engine.thaw_runs import ThawRuns
-from strata.engine.thawer import Thawer, ThawPolicy
-from strata.engine.upkeep import Tidied, Upkeep
 from strata.errors import IntegrityError, KeyringError, SettingError
 from strata.memory import keep_freed_memory
 from strata.model.identity import KEYRING, LEDGER, RETENTION, Identity
 from strata.model.tier import StorageTier, Tier
 from strata.planning.backup import StackPolicy
-from strata.planning.prune import PruneRules
 from strata.planning.rounds import Rounds
-from strata.planning.thaw import prices_of
 from strata.settings import Settings, required
 from strata.sources.port import StateSource
 from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 from strata.storage.port import ObjectStore
 from strata.storage.s3 import S3Store
-from strata.store_wiring import StoreWiring
-from strata.tls import redis_access
+from strata.store_wiring import ANSWER_SECONDS, StoreWiring
 from strata.transport import s3_options
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what few runs need is imported where it is built: a small backup takes most of its time to import
+    from strata.catalog.beat_ticks import BeatTicks
+    from strata.engine.prune_runs import PruneRuns
+    from strata.engine.pruner import Pruner
+    from strata.engine.store_prover import StoreProver
+    from strata.engine.thaw_runs import ThawRuns
+    from strata.engine.thawer import Thawer
+    from strata.engine.upkeep import Upkeep
     from strata.sources.redis_flag import RedisFlag
-
-_ANSWER_SECONDS: Final = 2
-"""How long a command waits to learn that there is no ledger: it has better to do."""
 
 
 class Wiring(StoreWiring):
@@ -149,8 +138,13 @@ class Wiring(StoreWiring):
         looks |= {KEYRING: lambda: Identity(part=KEYRING, server=self.keyring.ids_by_purpose, words="the keys")}
         looks |= {RETENTION: lambda: _rules_identity(self.settings)}
         if self.settings.result_url is not None:
-            looks |= {LEDGER: lambda: ledger_identity(self._result_redis)}
+            looks |= {LEDGER: self._ledger_identity}
         return Looks(looks, self._beside)
+
+    def _ledger_identity(self) -> Identity:
+        from strata.catalog.ledger_identity import ledger_identity
+
+        return ledger_identity(self._result_redis)
 
     def _store_identity(self, tier: StorageTier) -> Identity:
         """The store by its own id; by its URL where it has none yet, or this process has no key to trust it with."""
@@ -162,6 +156,8 @@ class Wiring(StoreWiring):
 
     def _beside(self) -> list[tuple[str, Identity]]:
         """The Redis databases that a restore of HOT must not remove; AMQP brokers are none."""
+        from strata.catalog.ledger_identity import redis_identity
+
         named = {"the broker": self.settings.broker_url, "the ledger": self.settings.result_url}
         urls = {name: url.get_secret_value() for name, url in named.items() if url is not None}
         return [
@@ -171,15 +167,12 @@ class Wiring(StoreWiring):
         ]
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """The run ledger that all workers share."""
-        return RedisLedger(self._result_redis)
-
-    @cached_property
     def ticks(self) -> BeatTicks:
         """The ledger's clock and beat's ticks; who asks does not wait long."""
+        from strata.catalog.beat_ticks import BeatTicks
+
         url = required(self.settings.result_url, "STRATA_RESULT_URL", "beat notes there when it sends something")
-        return BeatTicks(self.brief_redis(url, _ANSWER_SECONDS))
+        return BeatTicks(self.brief_redis(url, ANSWER_SECONDS))
 
     @cached_property
     def lease(self) -> Lease:
@@ -189,6 +182,8 @@ class Wiring(StoreWiring):
     @cached_property
     def memory(self) -> StoreMemory:
         """What all workers remember of the stores, beside the ledger."""
+        from strata.catalog.redis_memory import RedisMemory
+
         return RedisMemory(self._result_redis)
 
     @cached_property
@@ -227,24 +222,33 @@ class Wiring(StoreWiring):
     @cached_property
     def restore_stores(self) -> RestoreStores:
         """The stores that restores read from, and what thaws them."""
+        return RestoreStores(self.depots, self._thawers() if self.buckets else {})
+
+    def _thawers(self) -> dict[StorageTier, Thawer]:
+        from strata.engine.thawer import Thawer, ThawPolicy
+        from strata.planning.thaw import prices_of
+
         settings = self.settings
         policy = ThawPolicy(
             settings.thaw_speed, settings.thaw_days, prices_of(settings.archive_prices), settings.thaw_look_seconds
         )
-        thawers = {
+        return {
             tier: Thawer(bucket.url, bucket.thaw(), self.depots.of(tier).restorer, policy)
             for tier, bucket in self.buckets.items()
         }
-        return RestoreStores(self.depots, thawers)
 
     @cached_property
     def thaws(self) -> ThawRuns:
         """Brings restores that the workers do through their thaw."""
+        from strata.engine.thaw_runs import ThawRuns
+
         return ThawRuns(self.manager)
 
     @cached_property
     def upkeep(self) -> Upkeep:
         """Finds runs that stopped moving, and what they left."""
+        from strata.engine.upkeep import Tidied, Upkeep
+
         bare = () if self.settings.stores_read_only else self.bare_stores.values()
         tidied = [store for store in bare if isinstance(store, Tidied)]
         return Upkeep(self.manager, self.spool, self.clock, self.catalogue, self.strategy, self.retention, tidied)
@@ -252,11 +256,15 @@ class Wiring(StoreWiring):
     @cached_property
     def prunes(self) -> PruneRuns:
         """Prunes through the workers."""
+        from strata.engine.prune_runs import PruneRuns
+
         return PruneRuns(self.manager, self._pruner(self.manager.owner), timekeeper=self.ledger)
 
     @cached_property
     def local_prunes(self) -> PruneRuns:
         """Prunes in this process."""
+        from strata.engine.prune_runs import PruneRuns
+
         shared = self.shared_ledger
         pruner = self._pruner(self.local_manager.owner)
         return PruneRuns(self.local_manager, pruner, [shared] if shared else [], shared)
@@ -264,35 +272,20 @@ class Wiring(StoreWiring):
     @cached_property
     def prover(self) -> StoreProver:
         """Reads back what lies in the stores; what is kept of them here is not asked."""
+        from strata.engine.store_prover import StoreProver
+
         catalogue = Catalogue(self.stores, self.keyring, None, (self.catalogue_cache, self.witness))
         return StoreProver(self.depots, catalogue, self.clock, self.promises)
 
     def _pruner(self, owner: Owner) -> Pruner:
         """It reads the catalogue from the stores; what is kept of it here only tells what disappeared."""
+        from strata.engine.pruner import Pruner, Rules
+        from strata.planning.prune import PruneRules
+
         grace = timedelta(hours=self.settings.prune_grace_hours)
         rules = Rules(self.retention, self.strategy, PruneRules(grace))
         witnesses = (self.catalogue_cache, self.witness)
         return Pruner(self.depots, Catalogue(self.stores, self.keyring, None, witnesses), rules, self.clock, owner)
-
-    @property
-    def shared_ledger(self) -> Ledger | None:
-        """The ledger that all workers share, where it answers."""
-        return self.ledger if self.ledger_answers else None
-
-    @cached_property
-    def ledger_answers(self) -> bool:
-        """Whether the ledger's Redis is configured and answers; BrokerUnavailable where it answers with a refusal.
-
-        A server that refuses us may well serve the workers: a lease without it would let two runs go on at a time.
-        """
-        if self.settings.result_url is None:
-            return False
-        import redis
-
-        client = self.brief_redis(self.settings.result_url.get_secret_value(), _ANSWER_SECONDS)
-        with client, suppress(redis.ConnectionError, redis.TimeoutError), refusing("the ledger"):
-            return bool(client.ping())
-        return False
 
     @property
     def _file_lease(self) -> Lease:
@@ -303,14 +296,6 @@ class Wiring(StoreWiring):
                 hint="Set STRATA_SPOOL_URL to file:///folder for this command.",
             )
         return FileLease((self._lease_folder or folder_of(url, "STRATA_SPOOL_URL")) / ".lease")
-
-    @cached_property
-    def _result_redis(self) -> Any:
-        import redis
-
-        url = required(self.settings.result_url, "STRATA_RESULT_URL", "the run ledger and the lease are kept there")
-        bare, tls = redis_access(url, self.settings.tls)
-        return redis.Redis.from_url(bare, **tls, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30)
 
     def _manager(self, ledger: Ledger, lease: Lease, memory: StoreMemory, shared: Ledger | None) -> BackupManager:
         settings = self.settings
@@ -360,6 +345,8 @@ class Wiring(StoreWiring):
         settings, flag = self.settings, self._flag
         if flag is None and not settings.before_cut and not settings.after_cut:
             return None
+        from strata.engine.pause import CutPause
+
         return CutPause(settings.before_cut or "", settings.after_cut or "", flag, settings.pause_seconds)
 
 

@@ -119,7 +119,6 @@ def _here(
     from strata.cli.summary import show_made
     from strata.cli.watching import here
     from strata.engine.dead import of_this_process
-    from strata.engine.handed import hand_over
     from strata.engine.local import backup_here
     from strata.wiring import Wiring
 
@@ -130,6 +129,8 @@ def _here(
     title = f"Backup {run_id} ({kind}, in this process)"
     with of_this_process(wiring.spool, run_id):
         if handed is not None:
+            from strata.engine.handed import hand_over
+
             name = hand_over(wiring.spool, run_id, handed.document, datetime.now(UTC), handed.structure)
         try:
             made = here(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from strata.catalog.unreadable import Unreadable
     from strata.model.policy import PolicyLine, PolicyReport
     from strata.planning.unfinished import Told
-    from strata.wiring import Wiring
+    from strata.store_wiring import StoreWiring
 
 
 BROKEN: Final = 12
@@ -39,9 +39,9 @@ def status_command(output: Output) -> int:
     from strata.planning.policy import report
     from strata.planning.unfinished import unfinished, unfinished_line
     from strata.settings import load_settings
-    from strata.wiring import Wiring
+    from strata.store_wiring import StoreWiring
 
-    wiring = Wiring(load_settings(), tell=output.note)
+    wiring = StoreWiring(load_settings(), tell=output.note)
     view = wiring.catalogue.view()
     now, strategy, judged = wiring.clock.now(), wiring.strategy, view.judgement
     retention, moves = wiring.retention.decide(judged, now), strategy.moves(judged, now)
@@ -63,7 +63,7 @@ def status_command(output: Output) -> int:
     return 0 if holds else BROKEN
 
 
-def _marked(wiring: Wiring) -> tuple[list[Told], str]:
+def _marked(wiring: StoreWiring) -> tuple[list[Told], str]:
     """What the ledger tells of restores, and why it does not."""
     from strata.catalog.restore_marks import marked
     from strata.errors import BrokerUnavailable

@@ -15,7 +15,6 @@ from strata.content.chunks import Chunker
 from strata.content.fingerprint import Fingerprinter
 from strata.engine.ahead import ahead
 from strata.engine.assembly import TierAssembly
-from strata.engine.handed import handed_source
 from strata.engine.known import ChunkShelf, KnownState
 from strata.engine.meeting import Meeting, Sitting
 from strata.engine.runner import Attempt
@@ -130,6 +129,8 @@ class DataCollector:
     def _source(self, plan: BackupPlan, tier: Tier) -> StateSource:
         """What the tier is read from: itself, or the document that the run was handed."""
         if plan.override:
+            from strata.engine.handed import handed_source  # with all that reads documents
+
             return handed_source(self._spool, plan.backup_id, plan.override, tier)
         return source_of(self._sources, tier)
 

@@ -14,7 +14,6 @@ from strata.engine.meeting import call_round
 from strata.engine.parallel import in_parallel
 from strata.engine.restorer import Restored
 from strata.engine.taken_back import take_back
-from strata.engine.thaw_runs import ThawRuns
 from strata.errors import StrataError
 from strata.model.backup_type import BackupType
 from strata.model.manifest import BackupMetadata
@@ -74,6 +73,8 @@ def restore_here(
 
     def stages() -> None:
         if plan.thaw:
+            from strata.engine.thaw_runs import ThawRuns
+
             thaws = ThawRuns(manager)
             while (again := thaws.visit(run_id).again) is not None:
                 rest(again)

@@ -21,12 +21,11 @@ from strata.engine.copier import Copied, Copier, CopyMade
 from strata.engine.creator import BackupCreator
 from strata.engine.depot import Depot, Depots
 from strata.engine.failures import FailureLog
-from strata.engine.handed import reading_document, tiers_handed
 from strata.engine.helpers import helped
 from strata.engine.layers import LayerReader
 from strata.engine.looks import Looks
 from strata.engine.meeting import CutLost, end_pause, is_called, pause_left
-from strata.engine.planner import BackupOptions, BackupPlanner
+from strata.engine.planner import BackupOptions, BackupPlanner, decided
 from strata.engine.recorder import Recorder, stage_seconds
 from strata.engine.restore_plans import start_restore
 from strata.engine.restore_store import RestoreStores, RestoreWish
@@ -131,11 +130,11 @@ class BackupManager:
             self.looks.compare_tiers(confirmed, () if override else Tier)
             if RULES[backup_type].manner is Manner.ORDERLY:
                 fence = self.lease.acquire(run_id, who())
-            handed = tiers_handed(self.spool, run_id, override) if override else None
-            plan = self.planner.decide(backup_type, run_id, fresh=fresh, handed=handed)
-            plan = (reading_document(plan, override) if override else plan).model_copy(update={"confirmed": confirmed})
+            plan = decided(self.planner, self.spool, backup_type, run_id, override, fresh=fresh).model_copy(
+                update={"confirmed": confirmed}
+            )
             self.looks.compare(run_id, confirmed, plan.storage_tier)
-            plan = self.owner.settle(self.unfinished.admit(plan))
+            plan = self.owner.settle(self.unfinished.admit(plan)).model_copy(update={"confirmed": confirmed})
         except StrataError as error:
             if again(error):
                 if fence is not None:

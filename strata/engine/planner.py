@@ -15,6 +15,7 @@ from strata.engine.depot import Depot, Depots
 from strata.engine.meeting import Meeting, Pause
 from strata.engine.parallel import answered
 from strata.engine.runner import Attempt
+from strata.engine.spool import Spool
 from strata.errors import LOST, ObjectDenied, SettingError
 from strata.model.backup_type import RULES, BackupType, Manner
 from strata.model.context import BackupContext, BackupSummary, TierSummary
@@ -216,3 +217,15 @@ def _unfit(depot: Depot, ref: LayerRef, noted: set[str]) -> str:
     except ObjectDenied:
         return "has a document that may not be read here"
     return ""
+
+
+def decided(
+    planner: BackupPlanner, spool: Spool, backup_type: BackupType, run_id: str, override: str, *, fresh: bool
+) -> BackupPlan:
+    """The plan of a backup of the live tiers, or of the document in the spool that `override` names."""
+    if not override:
+        return planner.decide(backup_type, run_id, fresh=fresh)
+    from strata.engine.handed import reading_document, tiers_handed  # with all that reads documents
+
+    handed = tiers_handed(spool, run_id, override)
+    return reading_document(planner.decide(backup_type, run_id, fresh=fresh, handed=handed), override)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from strata.engine.depot import Depot, Depots
 from strata.engine.restorer import tiers_to_restore
-from strata.engine.thawer import Thawer
 from strata.model.manifest import BackupMetadata
 from strata.model.plan import RestorePlan
 from strata.model.thaw import ThawSpeed
 from strata.model.tier import StorageTier, Tier
 from strata.sources.port import RestoreMode
+
+if TYPE_CHECKING:  # most stores freeze nothing
+    from strata.engine.thawer import Thawer
 
 
 @dataclass(frozen=True)
