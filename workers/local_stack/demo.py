@@ -172,6 +172,17 @@ def _last_restore(wiring: Wiring) -> Run:
     return next(run for run in wiring.ledger.runs(10) if run.kind == "restore")
 
 
+def go_on(console: Console, stack: LocalStack) -> None:
+    """What to type next, in a shell that has neither the command nor the stack's settings yet."""
+    console.print("Go on: . .venv/bin/activate", highlight=False)
+    where = ""
+    if stack.folder != default_folder():
+        where = f" --folder {stack.folder}"
+        console.print(f"       export STRATA_CONFIG={stack.layout.settings_file}", highlight=False)
+    said = f"       strata list | strata show latest | strata verify latest | strata stack down{where}"
+    console.print(said, highlight=False)
+
+
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=None, help="The stack's folder (default .strata).")
 @click.option("--down", is_flag=True, help="End the stack afterwards.")
@@ -194,9 +205,7 @@ def main(folder: Path | None, **options: Any) -> None:
         if not options["down"]:
             console.print(f"Flower shows the runs at {stack.status().part('flower').address}", highlight=False)
             console.print(f"Its user is {USER}, its password {stack.flower_password()}", highlight=False)
-            console.print(
-                "Go on: strata list | strata show latest | strata verify latest | strata stack down", highlight=False
-            )
+            go_on(console, stack)
     except StrataError as error:
         console.print(f"[bold red]error:[/bold red] {error.sentence}\n{error.hint}", highlight=False)
         sys.exit(error.exit_code)
