@@ -101,48 +101,23 @@ def enqueue_restore(
     store: StorageTier | None = None,
     speed: ThawSpeed | None = None,
     confirmed: Identities = NOTHING_SEEN,
+    task: str = START_RESTORE,
 ) -> None:
     """Ask for a restore of a backup (its full id) under this run id; no tiers means all the backup holds.
 
     `store` names the one it is read from, `speed` that of the thaw; the workers' own otherwise. `confirmed` is what the
-    sender saw: a worker that differs refuses.
+    sender saw: a worker that differs refuses. By PLAN_RESTORE as `task` only its plan is asked for, which waits in the
+    ledger to be confirmed by this run id.
     """
-    _send(app, START_RESTORE, run_id, _restore(backup, run_id, mode, tiers, store, speed, confirmed))
-
-
-def enqueue_restore_plan(
-    app: Celery,
-    backup: str,
-    run_id: str,
-    mode: str,
-    tiers: Sequence[Tier] = (),
-    *,
-    store: StorageTier | None = None,
-    speed: ThawSpeed | None = None,
-    confirmed: Identities = NOTHING_SEEN,
-) -> None:
-    """Ask the workers for the plan of a restore: it waits in the ledger, PLANNED, to be confirmed by this run id."""
-    _send(app, PLAN_RESTORE, run_id, _restore(backup, run_id, mode, tiers, store, speed, confirmed))
+    arguments = {"backup": backup, "restore_id": run_id, "mode": mode, "tiers": [tier.value for tier in tiers]}
+    named = {"store": store, "speed": speed}
+    chosen = {name: value.value for name, value in named.items() if value}
+    _send(app, task, run_id, {**arguments, **chosen, **_seen(confirmed)})
 
 
 def enqueue_confirmation(app: Celery, run_id: str) -> None:
     """Confirm the plan of that id: the workers begin the restore."""
     _send(app, CONFIRM_RESTORE, run_id, {"restore_id": run_id})
-
-
-def _restore(
-    backup: str,
-    run_id: str,
-    mode: str,
-    tiers: Sequence[Tier],
-    store: StorageTier | None,
-    speed: ThawSpeed | None,
-    confirmed: Identities,
-) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"backup": backup, "restore_id": run_id, "mode": mode}
-    arguments["tiers"] = [tier.value for tier in tiers]
-    named = {"store": store, "speed": speed}
-    return {**arguments, **{name: value.value for name, value in named.items() if value}, **_seen(confirmed)}
 
 
 def enqueue_copy(

@@ -21,61 +21,61 @@ from tasks.starting import NAMED, Confirmed, Mode, Reference, RunId, Speed, Star
 from tasks.words import kept, proved, written
 
 
-@shared_task(
-    base=StartTask, bind=True, name="tasks.restore.start_restore", kind=RunKind.RESTORE, id_argument="restore_id"
-)
-def start_restore(
-    self: Any,
-    backup: Reference,
-    restore_id: RunId | None = None,
-    mode: Mode = NAMED,
-    tiers: Tiers = (),
-    *,
-    store: Store | None = None,
-    speed: Speed | None = None,
-    confirmed: Confirmed = NOTHING_SEEN,
-) -> str:
+def _planning(name: str, plan: Callable[..., RestorePlan], then: Callable[[RestorePlan], object], says: str) -> Any:
+    """A task that plans a restore, and what it does then; all of them take the same arguments."""
+
+    def run(
+        self: Any,
+        backup: Reference,
+        restore_id: RunId | None = None,
+        mode: Mode = NAMED,
+        tiers: Tiers = (),
+        *,
+        store: Store | None = None,
+        speed: Speed | None = None,
+        confirmed: Confirmed = NOTHING_SEEN,
+    ) -> str:
+        assert restore_id
+        then(_asked(self, plan, RestoreWish(restore_id, backup, mode, tiers, store, speed), confirmed))
+        return restore_id
+
+    run.__doc__ = says
+    task = shared_task(base=StartTask, bind=True, name=name, kind=RunKind.RESTORE, id_argument="restore_id")
+    return task(run)
+
+
+def _send(plan: RestorePlan) -> None:
+    canvas.restore(plan).apply_async()
+
+
+start_restore: Final = _planning(
+    "tasks.restore.start_restore",
+    restore_plans.start_restore,
+    _send,
     """Plan a restore of a backup (id, unique beginning or `latest`) and send its stages; returns the restore's id.
 
     Backup and mode must be named: nothing is overwritten because an argument was left out. `store` is the storage tier
     it is read from, the first that is configured where none is named; `speed` that of the thaw where one is needed.
     `confirmed` is what the sender saw: a worker that differs refuses.
-    """
-    assert restore_id
-    wish = RestoreWish(restore_id, backup, mode, tiers, store, speed)
-    canvas.restore(_asked(self, restore_plans.start_restore, wish, confirmed)).apply_async()
-    return restore_id
-
-
-@shared_task(
-    base=StartTask, bind=True, name="tasks.restore.plan_restore", kind=RunKind.RESTORE, id_argument="restore_id"
+    """,
 )
-def plan_restore(
-    self: Any,
-    backup: Reference,
-    restore_id: RunId | None = None,
-    mode: Mode = NAMED,
-    tiers: Tiers = (),
-    *,
-    store: Store | None = None,
-    speed: Speed | None = None,
-    confirmed: Confirmed = NOTHING_SEEN,
-) -> str:
+
+plan_restore: Final = _planning(
+    "tasks.restore.plan_restore",
+    restore_plans.plan_restore,
+    lambda plan: plan,
     """Enter the plan of a restore in the ledger, with the targets as this worker sees them; returns its id.
 
     It waits for `confirm_restore`, for 15 minutes; until then nothing is done. The arguments are those of
     `start_restore`.
-    """
-    assert restore_id
-    wish = RestoreWish(restore_id, backup, mode, tiers, store, speed)
-    _asked(self, restore_plans.plan_restore, wish, confirmed)
-    return restore_id
+    """,
+)
 
 
 @shared_task(base=StartTask, name="tasks.restore.confirm_restore", kind=RunKind.RESTORE, id_argument="restore_id")
 def confirm_restore(restore_id: RunId) -> str:
     """Begin the restore whose plan was confirmed by its id, and send its stages; returns the id."""
-    canvas.restore(restore_plans.confirm_restore(wiring().manager, restore_id)).apply_async()
+    _send(restore_plans.confirm_restore(wiring().manager, restore_id))
     return restore_id
 
 

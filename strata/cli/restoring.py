@@ -67,9 +67,9 @@ class ThroughWorkers:
     def plan(self, wish: RestoreWish) -> RestorePlan:
         """The workers' plan: its targets are those that they will write to, and none other than this process sees."""
         from strata.cli.watching import planned
-        from tasks.enqueue import enqueue_restore_plan
+        from tasks.enqueue import PLAN_RESTORE, enqueue_restore
 
-        enqueue_restore_plan(**self._request(wish))
+        enqueue_restore(**self._request(wish), task=PLAN_RESTORE)
         run = self._planned = planned(self._output, self._wiring.ledger, wish.run_id, self._timeout)
         return RestorePlan.model_validate_json(run.plan)
 

@@ -19,12 +19,12 @@ from strata.planning.backup import new_run_id
 from strata.seal.keyring import FileKeyring
 from strata.wiring import Wiring
 from tasks.enqueue import (
+    PLAN_RESTORE,
     enqueue_backup,
     enqueue_confirmation,
     enqueue_copy,
     enqueue_prune,
     enqueue_restore,
-    enqueue_restore_plan,
 )
 from tests.pipeline.conftest import Pipeline
 from tests.tunnel import tunnel_to
@@ -221,7 +221,7 @@ def test_a_plan_does_nothing_until_it_is_confirmed(pipeline: Pipeline) -> None:
     pipeline.bot.hot.delete("position:1")
     run_id = new_run_id("restore", pipeline.wiring.clock.now())
     ledger = pipeline.wiring.ledger
-    enqueue_restore_plan(pipeline.app, backup, run_id, "exact")
+    enqueue_restore(pipeline.app, backup, run_id, "exact", task=PLAN_RESTORE)
     pipeline.until(lambda: ledger.run(run_id), "it was not planned", 30)
     pipeline.app.send_task("tasks.restore.apply_hot", (run_id,), queue="strata.restore", ignore_result=True)
     assert run_id not in [run.run_id for run in pipeline.wiring.upkeep.stalled()]
@@ -278,7 +278,7 @@ def test_a_plan_that_nobody_confirms_lapses(pipeline: Pipeline) -> None:
 
     for number in range(2):
         run_id = new_run_id("restore", pipeline.wiring.clock.now())
-        enqueue_restore_plan(pipeline.app, backup, run_id, "exact")
+        enqueue_restore(pipeline.app, backup, run_id, "exact", task=PLAN_RESTORE)
         pipeline.until(partial(waits, run_id), "it was not planned", 30)
         ledger.wait(run_id, -1 - number, "its plan to be confirmed")
         late.append(run_id)

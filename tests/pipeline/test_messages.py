@@ -11,7 +11,7 @@ from kombu import Producer
 
 from strata.model.run import RunState
 from strata.planning.backup import new_run_id
-from tasks.enqueue import enqueue_restore_plan
+from tasks.enqueue import PLAN_RESTORE, enqueue_restore
 from tests.docs.test_tasks import tasks_known
 from tests.pipeline.conftest import Pipeline
 from workers.queues import CONTROL
@@ -118,7 +118,7 @@ def test_a_stage_of_a_plan_that_waits_is_told_that_it_waits(pipeline: Pipeline) 
     pipeline.bot.hot.set("position:1", "x")
     backup = pipeline.backed_up().backup_id
     run_id, ledger = new_run_id("restore", pipeline.wiring.clock.now()), pipeline.wiring.ledger
-    enqueue_restore_plan(pipeline.app, backup, run_id, "exact")
+    enqueue_restore(pipeline.app, backup, run_id, "exact", task=PLAN_RESTORE)
     pipeline.until(lambda: ledger.run(run_id), "it was not planned", 30)
     result = pipeline.app.send_task("tasks.restore.check", (run_id,))
     assert f"{run_id} is planned and not confirmed" in str(result.get(timeout=30, propagate=False))
