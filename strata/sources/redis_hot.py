@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from strata.errors import SourceError
+from strata.errors import SourceError, SourceUnavailable
 from strata.model.identity import Identity
 from strata.model.record import PARTS, VALUE_BYTES, LargeValue, SourceItem
 from strata.model.scope import Scope
@@ -147,6 +147,7 @@ class RedisSession:
         self._server = identify(self._connection)
         before = self._now()
         self._stream, why = begin_stream(self._method, self._connection, self._server, scope)
+        self._refuse_shared()
         method = self._cut_by_scan(why) if self._stream is None else self._cut_by_sync(self._stream, before)
         keys = {str(database): self._size(database) for database in self._databases}
         return {**method, "keys": keys}
@@ -175,6 +176,21 @@ class RedisSession:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+    def _refuse_shared(self) -> None:
+        """SourceUnavailable where the stream is a save that was under way for a replica, from before this cut began.
+
+        It would lack writes that came between, and may be of before the pause in which the other tiers are cut.
+        """
+        stream, server = self._stream, self._server
+        if stream is None or stream.replication_id != server.replication_id or server.replication_offset is None:
+            return
+        if stream.replication_offset < server.replication_offset:
+            self.close()
+            raise SourceUnavailable(
+                "HOT (Redis) sends the save that it had begun for a replica, which is of before the cut",
+                hint="It is tried again; STRATA_HOT_METHOD=auto reads by SCAN meanwhile.",
+            )
 
     def _cut_by_sync(self, stream: SyncStream, before: int) -> dict[str, Any]:
         """The cut of a stream: not after the second in which the server's child began to write.

@@ -228,6 +228,28 @@ def test_it_is_scan_while_the_server_saves(folder: Path) -> None:
         server.stop()
 
 
+def test_a_save_that_was_begun_for_a_replica_is_no_cut(folder: Path) -> None:
+    """A server shares it with us. It lacks what was written since, and may be of before the application was paused."""
+    server = start_redis(folder, options=["--repl-diskless-sync", "no", "--rdb-key-save-delay", "200000"])
+    try:
+        there = client(server.url)
+        there.mset({f"k{number}": "v" for number in range(8)})
+        replica = there.connection_pool.get_connection()
+        replica.send_command("PSYNC", "?", "-1")  # type: ignore[no-untyped-call]
+        while not there.info("persistence")["rdb_bgsave_in_progress"]:
+            pass
+        there.set("later", "v")
+        with (
+            RedisHot(server.url, SYNC).connect() as session,
+            pytest.raises(SourceUnavailable, match="had begun for a replica"),
+        ):
+            session.cut()
+        replica.disconnect()  # type: ignore[no-untyped-call]
+    finally:
+        server.child.kill()
+        server.stop()
+
+
 @pytest.mark.parametrize(
     ("commands", "reason"), [(["-psync"], "NOPERM"), (["-replconf"], "NOPERM"), (["-config"], "CONFIG GET")]
 )
