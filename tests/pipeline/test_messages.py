@@ -62,7 +62,7 @@ NO_NEED: Final = {"start_backup", "prune"}
 
 def logs(pipeline: Pipeline) -> str:
     """What all workers have logged."""
-    return "".join(path.read_text() for path in Path(pipeline.stack.folder).rglob("worker-*.log"))
+    return "".join(path.read_text() for path in (Path(pipeline.stack.folder) / "logs").glob("worker-*.log"))
 
 
 def test_every_task_answers_wrong_arguments_in_a_sentence(pipeline: Pipeline) -> None:
