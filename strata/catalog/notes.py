@@ -82,6 +82,10 @@ STRICTER: Final = {
 }
 """Kinds that only ever keep or doubt: they count whichever store they were written into."""
 
+_OF_A_RESTORE: Final = {NoteKind.OVERWRITTEN, NoteKind.SETTLED}
+"""Kinds that end a restore, which they name: so they are as true of it in any other store, or in one that has another
+id by now. A restore may be the first that writes into a store, before it has one."""
+
 
 class Note(Document):
     """One note; `at` orders the notes of a subject, `body` says more where its kind has more to say."""
@@ -219,7 +223,8 @@ def told_id(store: NoteStore, signer: Signer) -> str:
 def require_here(name: str, note: Note, here: str) -> None:
     """IntegrityError where a note proves or lets go of something in another store than the one of this id.
 
-    What keeps or doubts counts all the same: who exchanges a store's identity hides no damage by it.
+    What keeps or doubts counts all the same: who exchanges a store's identity hides no damage by it. So does what ends
+    a restore.
     """
-    if note.store != here and note.kind not in STRICTER:
+    if note.store != here and note.kind not in STRICTER | _OF_A_RESTORE:
         raise IntegrityError(f"the note {name} was written into another store, and says nothing of this one")

@@ -97,6 +97,23 @@ def test_the_fact_outlives_the_ledger(bench: Workbench, folder: Path) -> None:
         other.backup("mixture", BackupType.INCREMENTAL)
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_restore_stays_ended_when_its_store_gets_an_identity(
+    bench: Workbench, folder: Path, *, settled: bool
+) -> None:
+    """A restore may leave its notes in a store that no backup has written into, and that has no identity yet."""
+    far = Workbench(folder / "far", bench.sources, places={BackupType.FULL: Placement(StorageTier.NETWORK)})
+    far.backup()
+    if settled:
+        fail_half_way(far)
+        far.manager.unfinished.settle("stumbled")
+    else:
+        far.restore()
+    assert far.owner.identity(StorageTier.LOCAL) is None
+    far.owner.claim_new(StorageTier.LOCAL, far.clock.now())
+    assert far.backup("20250103-030405-incremental-601d02", BackupType.INCREMENTAL).records
+
+
 def test_an_emergency_goes_on_and_says_it(bench: Workbench) -> None:
     """What must be saved is saved; the manifest says of which restore the state is half."""
     fail_half_way(bench)
