@@ -17,6 +17,7 @@ from strata.model.tier import Tier
 
 if TYPE_CHECKING:
     from strata.engine.manager import BackupManager
+    from strata.model.manifest import BackupMetadata
     from strata.settings import Settings
     from strata.wiring import Wiring
 
@@ -123,8 +124,6 @@ def _here(
     from strata.wiring import Wiring
 
     wiring = Wiring(settings)
-    if handed is None:
-        refuse_unreadable(output, wiring, kind)
     manager, name = wiring.local_manager, ""
     title = f"Backup {run_id} ({kind}, in this process)"
     with of_this_process(wiring.spool, run_id):
@@ -132,10 +131,16 @@ def _here(
             from strata.engine.handed import hand_over
 
             name = hand_over(wiring.spool, run_id, handed.document, datetime.now(UTC), handed.structure)
+
+        def ready() -> None:
+            if handed is None:
+                refuse_unreadable(output, wiring, kind)
+
+        def make() -> BackupMetadata:
+            return backup_here(manager, kind, run_id, fresh=fresh, override=name, ready=ready)
+
         try:
-            made = here(
-                output, manager, run_id, title, lambda: backup_here(manager, kind, run_id, fresh=fresh, override=name)
-            )
+            made = here(output, manager, run_id, title, make)
         finally:
             if name:
                 wiring.spool.delete([name])  # a run that was refused sweeps nothing

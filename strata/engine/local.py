@@ -26,9 +26,15 @@ _THREADS: Final = 2
 
 
 def backup_here(
-    manager: BackupManager, backup_type: BackupType, run_id: str, *, fresh: bool = False, override: str = ""
+    manager: BackupManager,
+    backup_type: BackupType,
+    run_id: str,
+    *,
+    fresh: bool = False,
+    override: str = "",
+    ready: Callable[[], None] = lambda: None,
 ) -> BackupMetadata:
-    """A whole backup, stage by stage; whatever fails abandons the run and is raised."""
+    """A whole backup, stage by stage, once `ready` raises nothing; whatever fails abandons the run and is raised."""
     plan = manager.start(backup_type, run_id, fresh=fresh, override=override)
 
     def unit(label: str) -> None:
@@ -41,6 +47,7 @@ def backup_here(
             manager.collect(run_id, tier)
 
     def stages() -> None:
+        ready()
         in_parallel(lambda unit: manager.baseline(run_id, unit), manager.baseline_units(plan), _THREADS)
         while not manager.is_collected(run_id):
             call_round(manager.ledger, run_id)

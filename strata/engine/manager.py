@@ -135,6 +135,7 @@ class BackupManager:
             )
             self.looks.compare(run_id, confirmed, plan.storage_tier)
             plan = self.owner.settle(self.unfinished.admit(plan)).model_copy(update={"confirmed": confirmed})
+            self.depot(plan)  # while it can be refused still: it asks the store which one it is
         except StrataError as error:
             if again(error):
                 if fence is not None:

@@ -159,7 +159,7 @@ def test_passwords_that_are_wrong_are_told_by_every_part(
 def test_a_tier_that_cannot_be_read_is_told_before_any_is(
     how: str, hot_url: str, warm_url: str, monkeypatch: pytest.MonkeyPatch, strata: Command
 ) -> None:
-    """A wrong password and a server that is not there are told together, before a run is begun."""
+    """A wrong password and a server that is not there are told together, before the first tier is read."""
     parts = urlsplit(warm_url)
     monkeypatch.setenv("STRATA_HOT_URL", hot_url)
     monkeypatch.setenv("STRATA_WARM_URL", f"postgresql://nobody:wrong@127.0.0.1:{parts.port}{parts.path}")
