@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from strata.cli.output import Output, plain_table, size
 from strata.cli.verify import shown
-from strata.errors import IntegrityError, StoreUnavailable
+from strata.errors import IntegrityError, KeyringError, StoreUnavailable
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from strata.catalog.unreadable import Unreadable
     from strata.engine.store_prover import StoreProved
     from strata.model.tier import StorageTier
 
@@ -38,8 +39,20 @@ class NotAllRead(StoreUnavailable):
         super().__init__(f"not everything was read and noted: {told}", hint="Run it again once the store answers.")
 
 
+class NotAllChecked(KeyringError):
+    """Manifests lie in the stores that this keyring cannot check, so nothing that they name was read."""
+
+    def __init__(self, unread: Sequence[Unreadable]) -> None:
+        what = "1 manifest was" if len(unread) == 1 else f"{len(unread):,} manifests were"
+        super().__init__(
+            f"not everything was read: {what} passed over: {unread[0].reason}",
+            hint="Bring back the keyring the backups were made with.",
+        )
+
+
 def verify_stores(output: Output, store: StorageTier | None, share: Fraction | None) -> None:
     """Read the layers of the stores, or a share of them, and say what was found: damage before a store's failure."""
+    from strata.catalog.metadata import is_manifest
     from strata.engine.store_prover import READABLE
     from strata.planning.proving import oldest_first
     from strata.planning.proving import share as share_of
@@ -61,6 +74,9 @@ def verify_stores(output: Output, store: StorageTier | None, share: Fraction | N
         raise StoresDamaged(damaged)
     if failed:
         raise NotAllRead(failed)
+    shelves = [shelf for shelf in readable.view.shelves if shelf.tier in tiers]
+    if unread := [bad for shelf in shelves for bad in shelf.bad if bad.keyless and is_manifest(bad.name)]:
+        raise NotAllChecked(unread)
     output.document({"whole": True, "stores": [one.model_dump(mode="json") for one in stores]})
 
 

@@ -21,7 +21,6 @@ _THROUGH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLO
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Not blocking, as opening a pipe that nobody writes into would never return; files take no notice of it."""
-_GONE: Final = {errno.ENOENT, errno.ENOTDIR}
 
 
 class FileNotRegular(OSError):
@@ -115,7 +114,7 @@ def folders(root: Path) -> dict[str, float]:
         with folder(root, "") as descriptor, os.scandir(descriptor) as found:
             changed = {one.name: _changed(one) for one in found if one.is_dir(follow_symlinks=False)}
     except OSError as error:
-        if error.errno in _GONE:
+        if _gone(root, error):
             return {}
         raise
     for entry in walk(root, ""):
@@ -183,9 +182,14 @@ def _entries(root: Path, within: str) -> list[tuple[str, bool, os.stat_result | 
             return [(one.name, is_folder := one.is_dir(follow_symlinks=False), None if is_folder else _known(one))
                     for one in found]  # fmt: skip
     except OSError as error:
-        if error.errno in _GONE:
+        if _gone(root, error):
             return []
         raise
+
+
+def _gone(root: Path, error: OSError) -> bool:
+    """Whether a folder is not there; a file in the place of the root is a wrong address, and no empty store."""
+    return error.errno == errno.ENOENT or (error.errno == errno.ENOTDIR and root.is_dir())
 
 
 def _changed(entry: os.DirEntry[str]) -> float:

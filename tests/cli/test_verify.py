@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
 
+from strata.seal.keyring import FileKeyring
 from tests.cli.conftest import Command, Said
 
 
@@ -105,3 +107,24 @@ def test_an_empty_store_is_whole(configured: Path, strata: Command) -> None:
     """Nothing to read is nothing wrong."""
     assert strata("verify", "--all").code == 0
     assert strata("verify", "--share", "5%").code == 0
+
+
+def test_a_keyring_of_others_verifies_nothing_and_says_so(
+    backed_up: Path, strata: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be checked is not found whole: exit code 3, and how many manifests were passed over."""
+    FileKeyring.create(backed_up / "another.json", datetime.now(UTC))
+    monkeypatch.setenv("STRATA_KEYRING_FILE", str(backed_up / "another.json"))
+    for everything in ("--all", "--share=5%"):
+        found = strata("verify", everything, "--json")
+        assert found.code == 3, found.err
+        assert "2 manifests were passed over" in found.document["error"]["sentence"]
+
+
+@pytest.mark.parametrize("words", ["list", "stores list", "verify --all", "show latest", "restore latest --local"])
+def test_a_store_that_is_a_file_is_no_empty_store(configured: Path, strata: Command, words: str) -> None:
+    """A wrong address is told with exit code 7: it is not said that there are no backups yet."""
+    (configured / "backups").touch()
+    found = strata(*words.split())
+    assert found.code == 7, found.out
+    assert "Not a directory" in " ".join((found.out + found.err).split())
