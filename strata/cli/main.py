@@ -16,7 +16,7 @@ import click
 from strata import __version__
 from strata.cli.output import Output
 from strata.cli.streams import AnswerLost, Streams
-from strata.errors import StrataError
+from strata.errors import Refused, StrataError
 
 _COMMANDS: Final = {
     "backup": ("strata.cli.backup", "Make a backup."),
@@ -49,6 +49,7 @@ _LOOKING: Final = ("list", "show", "stats", "verify", "export", "status", "runs"
 
 INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
+_UNASKED: Final = "Say --yes to do it unasked."
 
 
 class Commands(click.Group):
@@ -98,7 +99,10 @@ def _run(output: Output, arguments: Sequence[str]) -> int:
         code = strata.main(arguments, prog_name="strata", standalone_mode=False, obj=output)
     except click.ClickException as error:
         return _misused(output, error, arguments)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stopped:
+        if isinstance(stopped.__context__, EOFError):  # Ctrl-D, or a terminal that has gone
+            output.note("")
+            return _tell(output, Refused.code, "the question was not answered", _UNASKED, Refused.exit_code)
         output.note("Stopped.")
         code = INTERRUPTED
     except AnswerLost:  # told when everything has ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -159,3 +161,19 @@ def test_type_that_is_none_is_refused_at_once(strata: Command, configured: Path)
     said = strata("backup", "partial")
     assert said.code == 2
     assert "incremental" in said.err
+
+
+def test_question_without_an_answer_is_a_refusal(
+    strata: Command, configured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-D at a terminal is no yes and no Ctrl-C: exit code 11, and what was asked about is still there."""
+    (configured / "stack").mkdir()
+    ours, theirs = pty.openpty()
+    os.write(ours, b"\x04")
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        asked = strata("stack", "down", "--wipe", "--folder", str(configured / "stack"))
+    os.close(ours)
+    assert asked.code == 11
+    assert "not answered" in asked.err
+    assert (configured / "stack").is_dir()
