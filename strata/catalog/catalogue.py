@@ -156,7 +156,7 @@ class Catalogue:
         self.silent_stores = asked.silent_stores
         ids = sorted(set().union(*held.values()))
         if reference not in ids:
-            asked.refuse_silence(f"which backup {reference!r} is cannot be told")
+            asked.refuse_silence(f"which backup is meant by {reference!r} cannot be told")
         return asked.found(among(reference, ids, asked.where), held)
 
     def only(self, store: StorageTier) -> Catalogue:

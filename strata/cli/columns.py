@@ -52,8 +52,8 @@ def _lines(widths: Sequence[int], room: int) -> list[slice]:
 
 
 def _trimmed(line: str) -> str:
-    """Without the blanks that fill up the last column of each line."""
-    return line.rstrip() if "\n" not in line else "\n".join(part.rstrip() for part in line.split("\n"))
+    """Without the blanks that fill up the last column of each line, and without lines of blanks alone."""
+    return line.rstrip() if "\n" not in line else "\n".join(part.rstrip() for part in line.split("\n") if part.strip())
 
 
 def unique_lengths(names: Sequence[str]) -> list[int]:

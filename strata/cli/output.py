@@ -130,7 +130,10 @@ class Seconds(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number, or a usage error."""
-        number = float(super().convert(value, param, ctx))
+        try:
+            number = float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            number = math.nan
         if not 0 < number < math.inf:  # "nan" and "inf" are numbers to Python
             self.fail(f"{value!r} is not a number of seconds above zero.", param, ctx)
         return number

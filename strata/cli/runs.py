@@ -73,7 +73,7 @@ def _show(output: Output, runs: list[dict[str, Any]]) -> None:
     if not runs:
         output.say("No run is known.")
         return
-    table = plain_table("run", "state", "began", "", "took", "reason", right=("took",), wrap=("reason",))
+    table = plain_table("run", "state", "began", "age", "took", "reason", right=("took",), wrap=("reason",))
     for run in runs:
         waiting = run.get("waits") or ""
         shown, began = "WAITING" if waiting else run["state"], datetime.fromisoformat(run["created_at"])

@@ -59,7 +59,7 @@ def status_command(output: Output) -> int:
     if not output.json:
         _show(output, found, silent)
     if not holds:
-        output.error("What was promised about backups does not hold.", "The last column says what to do.")
+        output.error("What was promised about backups does not hold.", "What to do is told beside each ✗.")
     return 0 if holds else BROKEN
 
 

@@ -17,7 +17,7 @@ from strata.cli.lost import run_lost
 from strata.cli.output import Output, seconds
 from strata.cli.progress import Line, LineState, Sight, Watch
 from strata.cli.thawing import waits
-from strata.errors import BrokerUnavailable, HalfRestored, RunFailed, StrataError
+from strata.errors import BrokerUnavailable, HalfRestored, LeaseHeld, RunFailed, SchemaMismatch, StrataError
 from strata.model.run import Run, RunState, Stage
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ _WIDE: Final = 90
 """Columns of the screen from which on there is room for bars beside the words."""
 _GOES_ON: Final = "goes on. See how it stands: strata runs"
 _UNCONFIRMED: Final = "is not confirmed, so nothing will be done."
-_HINTS: Final = {HalfRestored.code: "`strata status` says what ends it: that restore again, or `strata settle`."}
+_HINTS: Final = {
+    HalfRestored.code: "`strata status` says what ends it: that restore again, or `strata settle`.",
+    LeaseHeld.code: "`strata runs` shows what is going on.",
+    SchemaMismatch.code: "Let the application's migrations create what is named, then restore again.",
+}
+"""The ledger keeps no hint of an error; these are worth one."""
 _MARKS: Final = {LineState.WAITING: ("·", "dim"), LineState.WORKING: ("▸", "yellow"), LineState.DONE: ("✓", "green")}
 
 
@@ -67,10 +72,10 @@ class Screen(Protocol):
 class LiveScreen:
     """Draws the stages in place; what was drawn last stays."""
 
-    def __init__(self, output: Output, title: str) -> None:
+    def __init__(self, output: Output, title: str, before: str) -> None:
         from rich.live import Live
 
-        self._title, self._began = title, time.monotonic()
+        self._title, self._before, self._began = title, before, time.monotonic()
         self._sight: Sight | None = None
         self._live = Live(console=output.err, get_renderable=self._draw, refresh_per_second=10)
 
@@ -93,7 +98,7 @@ class LiveScreen:
         elapsed = seconds(time.monotonic() - self._began)
         title = Text.assemble((self._title, "bold"), (f"  {elapsed}", "dim"))
         if self._sight is None:
-            return Group(title, Text("  waiting for a worker to take it ...", "dim"))
+            return Group(title, Text(f"  {self._before}", "dim"))
         return Group(title, _stage_table(self._sight.lines(), bars=self._live.console.width >= _WIDE))
 
 
@@ -214,7 +219,7 @@ def here(output: Output, manager: BackupManager, run_id: str, title: str, work: 
     thread = threading.Thread(target=worker, name="run", daemon=True)
     thread.start()
     try:
-        _watch(output, manager.ledger, run_id, title, lambda _: not thread.is_alive())
+        _watch(output, manager.ledger, run_id, title, lambda _: not thread.is_alive(), "making its plan ...")
     except KeyboardInterrupt:
         output.note("\nStopping ...")
         manager.abandon(run_id, "it was stopped by hand")
@@ -235,17 +240,23 @@ def done(run: Run) -> Run:
     if run.state is RunState.DONE:
         return run
     if run.state is RunState.REFUSED:
-        raise _class_of(run.code)(run.reason, hint=_HINTS.get(run.code, "`strata runs` shows what is going on."))
-    raise RunFailed(f"{run.run_id} failed: {run.reason}", hint="`strata runs` shows it; the workers' logs say more.")
+        raise _class_of(run.code)(run.reason, hint=_HINTS.get(run.code, ""))
+    more = "`strata runs` shows it; the workers' logs say more."
+    raise RunFailed(f"{run.run_id} failed: {run.reason}", hint=_HINTS.get(run.code, more))
 
 
 def _watch(
-    output: Output, ledger: Ledger, run_id: str, title: str, over: Callable[[Sight | None], bool]
+    output: Output,
+    ledger: Ledger,
+    run_id: str,
+    title: str,
+    over: Callable[[Sight | None], bool],
+    before: str = "waiting for a worker to take it ...",
 ) -> Sight | None:
     """Look ten times a second (less often where looking takes long) until it is over."""
     watch, heard = Watch(ledger, run_id), time.monotonic()
     sight: Sight | None = None
-    screen: Screen = LiveScreen(output, title) if output.live else PlainScreen(output, title)
+    screen: Screen = LiveScreen(output, title, before) if output.live else PlainScreen(output, title)
     with screen:
         while True:
             began = time.monotonic()

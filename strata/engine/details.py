@@ -68,7 +68,11 @@ def parts_lost(before: Mapping[str, Any], now: Mapping[str, Any], tier: Tier) ->
 def reasons_of(descriptions: Mapping[str, Any], backup_id: str) -> list[str]:
     """The same for a manifest, whose reasons anyone may read: how many, and where to see what."""
     return [
-        f"{tier.label} could not come back whole into an empty database: it needs {len(sentences)} things that are not "
+        f"{tier.label} could not come back whole into an empty database: it needs {_things(len(sentences))} not "
         f"in the backup (strata show {backup_id})"
         for tier, sentences in not_held(descriptions).items()
     ]
+
+
+def _things(number: int) -> str:
+    return "1 thing that is" if number == 1 else f"{number} things that are"

@@ -107,7 +107,7 @@ class Judgement:
             return f"it is in doubt: {_joined(doubts)}"
         if self._live and entry.handed:
             return "it holds state that was handed over"
-        return f"it is {entry.backup_type.value}: it does not hold everything"
+        return f"its type is {entry.backup_type.value}, which does not hold everything"
 
     def _groups(self) -> Iterator[list[CatalogueEntry]]:
         """The backups of each type, those of handed over state apart, newest first."""

@@ -166,28 +166,28 @@ class _Copies:
         rule, locking = self._rule, self._promises.locking
         lines = [
             self._line(
-                "{} copies, the live state being one",
+                "{} copies, the live state being one".format,
                 rule.copies,
                 lambda copies: 1 + len(copies),
                 lambda stores: 1 + len(stores),
                 f"Set {_MEDIUM_SETTINGS}, and name more stores in STRATA_PLACEMENT.",
             ),
             self._line(
-                "on {} kinds of media",
+                lambda kinds: f"on {kinds} kind{'' if kinds == 1 else 's'} of media",
                 rule.media,
                 lambda copies: len({copy.storage_tier.medium for copy in copies}),
                 lambda stores: len({store.medium for store in stores}),
                 f"Set {_MEDIUM_SETTINGS}, and name stores of different kinds in STRATA_PLACEMENT.",
             ),
             self._line(
-                "{} offsite",
+                "{} offsite".format,
                 rule.offsite,
                 lambda copies: sum(copy.storage_tier.offsite for copy in copies),
                 lambda stores: sum(store.offsite for store in stores),
                 "Set STRATA_CLOUD_URL or STRATA_ARCHIVE_URL, and name it in STRATA_PLACEMENT.",
             ),
             self._line(
-                "{} immutable",
+                "{} immutable".format,
                 rule.immutable,
                 lambda copies: sum(copy.locked_until is not None and copy.locked_until > self._now for copy in copies),
                 lambda stores: len(stores & locking),
@@ -198,7 +198,7 @@ class _Copies:
 
     def _line(
         self,
-        rule: str,
+        rule: Callable[[int], str],
         wanted: int,
         count: Callable[[Sequence[Copy]], int],
         reachable: Callable[[set[StorageTier]], int],
@@ -209,12 +209,12 @@ class _Copies:
         most = max((reachable(stores) for stores in self._places.values()), default=0)
         finding = f"at most {most} with the configured stores"
         if most < wanted and self._promises.copy_rule is not None:
-            return PolicyLine(rule=rule.format(wanted), holds=False, finding=finding, advice=setting, possible=False)
+            return PolicyLine(rule=rule(wanted), holds=False, finding=finding, advice=setting, possible=False)
         if most == 0:
             better = f"{wanted} would be better. {setting}"
-            return PolicyLine(rule=rule.format(0), holds=True, finding=finding, advice=better, possible=False)
+            return PolicyLine(rule=rule(0), holds=True, finding=finding, advice=better, possible=False)
         better = f"{wanted} would be better. {setting}" if most < wanted else ""
-        return self._counted(rule.format(min(wanted, most)), min(wanted, most), count, reachable, better)
+        return self._counted(rule(min(wanted, most)), min(wanted, most), count, reachable, better)
 
     def _counted(
         self,

@@ -160,7 +160,7 @@ def test_what_could_not_come_back_into_an_empty_database_is_told(
     shown = strata("show", "latest", "--json").document
     assert shown["sources"]["warm"]["not_held"] == [needs]
     assert "secret_code" not in str(shown["reasons"])
-    assert "it needs 1 things that are not in the backup" in str(shown["reasons"])
+    assert "it needs 1 thing that is not in the backup" in str(shown["reasons"])
     assert needs in " ".join(strata("restore", "latest", "--dry-run", "--tier", "warm").err.split())
     with psycopg.connect(warm_url, autocommit=True) as connection:
         connection.execute("DROP TABLE t")

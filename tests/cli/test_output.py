@@ -279,4 +279,4 @@ def test_columns_without_room_go_on_below(width: int) -> None:
     rows = [("one-name", "12", "some state"), ("two-names", "3", "")]
     lines = in_columns(("id", "number", "state"), rows, ("number",), (4, 4), width, colour=False)
     assert " ".join(" ".join(lines).split()) == "id number state one-name 12 some state two-names 3"
-    assert all(len(line) <= max(width, 14) for one in lines for line in one.split("\n"))
+    assert all(line.strip() and len(line) <= max(width, 14) for one in lines for line in one.split("\n"))

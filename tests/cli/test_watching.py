@@ -88,6 +88,14 @@ def test_backup_refused_for_a_half_restored_state_is_told_both_ways_out(ledger: 
     assert "strata settle" in refused.value.hint
 
 
+def test_target_that_cannot_take_the_tables_is_told_with_what_to_do(ledger: RedisLedger) -> None:
+    """The one who waits for the workers is told as much as the one who restores with --local."""
+    run_id = _enter(ledger, RunState.FAILED, "public.f() does not exist", "schema-mismatch")
+    with pytest.raises(RunFailed) as failed:
+        follow(Output(), ledger, run_id, "Restore", None)
+    assert "migrations" in failed.value.hint
+
+
 def test_run_that_nobody_takes_is_told_after_the_timeout(
     ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,7 +150,7 @@ def test_without_a_rule_one_store_promises_what_it_can_keep() -> None:
     rules = [one.rule for one in found.lines[-5:]]
     assert rules == [
         "2 copies, the live state being one",
-        "on 1 kinds of media",
+        "on 1 kind of media",
         "0 offsite",
         "0 immutable",
         "0 errors",
@@ -192,7 +192,7 @@ def test_a_copy_that_was_not_verified_for_long_is_an_error() -> None:
 def test_a_rule_asks_for_no_more_than_it_says() -> None:
     """A number that is 0 has no line."""
     rules = [one.rule for one in told(GOOD, copy_rule=CopyRule(2, 1, 0, 0, 0)).lines[-3:]]
-    assert rules == ["2 copies, the live state being one", "on 1 kinds of media", "0 errors"]
+    assert rules == ["2 copies, the live state being one", "on 1 kind of media", "0 errors"]
 
 
 def test_without_any_store_or_backup_there_is_still_a_report() -> None:
