@@ -24,7 +24,7 @@ from typing import Final, NamedTuple, Protocol
 from strata.model.backup_type import BackupType
 from strata.model.context import BackupSummary
 from strata.model.coverage import Coverage, Doubt, DoubtKind, Expected, Parts, SourceKind, torn_apart
-from strata.model.scope import Scope
+from strata.model.scope import EVERYTHING, Scope
 from strata.model.tier import Tier
 from strata.planning.parts import lost, sentence
 
@@ -250,9 +250,10 @@ def _too_few(one: Expected, held: Coverage) -> Doubt | None:
     """Whether a tier that is held has about as many records as usual."""
     label, records = one.tier.label, held.records or 0
     if not records:
+        of_what = "" if held.patterns == EVERYTHING else " of the keys that the backup covers"
         if one.last is None:
-            return Doubt(kind=DoubtKind.EMPTY, tier=one.tier, sentence=f"{label} has no records")
-        sentence = f"{label} has no records; the backup before held {one.last:,}"
+            return Doubt(kind=DoubtKind.EMPTY, tier=one.tier, sentence=f"{label} has no records{of_what}")
+        sentence = f"{label} has no records{of_what}; the backup before held {one.last:,}"
         return Doubt(kind=DoubtKind.FEWER, tier=one.tier, sentence=sentence) if one.last else None
     if held.source is SourceKind.HANDED or one.usual is None or 2 * records >= one.usual:
         return None

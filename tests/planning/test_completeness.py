@@ -153,6 +153,13 @@ def test_an_empty_tier_is_settled_once() -> None:
     ]
 
 
+def test_a_tier_is_not_called_empty_where_only_some_keys_were_asked_for() -> None:
+    """The sentence says that none of the covered keys are there: the tier may be full of others."""
+    assert told([made("a1", "emergency", patterns=("position:*",), hot=1, warm=0)]) == [
+        "WARM (PostgreSQL) has no records of the keys that the backup covers"
+    ]
+
+
 def test_a_doubt_about_one_tier_hides_none_about_another() -> None:
     """While an empty tier waits to be accepted, the other tiers are expected as ever."""
     usual = [made(f"a{number}", hot=10, cold=0) for number in (1, 2)]
