@@ -36,6 +36,7 @@ UNSOUND: Final = 17
 """The exit code where what is shown is not all, or a prune is frozen."""
 
 _FAILED: Final = (RunState.FAILED.value.lower(), RunState.REFUSED.value.lower())
+_HANDFUL: Final = 5
 _NUMBERS: Final = ("age", "records", "logical", "ratio", "added")
 
 
@@ -174,8 +175,15 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
     _show_missing(output, view)
     if half := _half_restored(view):
         output.note(f"half restored: {'; '.join(sentences(half))}. {advice(half)}")
-    for bad in view.ignored:
+    _show_ignored(output, view)
+
+
+def _show_ignored(output: Output, view: View) -> None:
+    """What hides no backup; with a keyring that is not the store's it is every note."""
+    for bad in view.ignored[:_HANDFUL]:
         output.note(f"ignored: {_where(bad)}")
+    if more := len(view.ignored[_HANDFUL:]):
+        output.note(f"ignored: {more:,} more, which --json names")
 
 
 def _show_missing(output: Output, view: View) -> None:
