@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -52,6 +53,17 @@ def test_a_block_is_as_large_as_its_own_rows() -> None:
     block = bytes(encode_block(rows.slice(0, 1)))
     assert b"inside" in block
     assert len(block) < 3000
+
+
+@pytest.mark.parametrize("flipped", [1, 128])
+def test_a_stream_with_any_bit_flipped_is_refused_or_read(flipped: int) -> None:
+    """Whatever pyarrow makes of wrong bytes (no such type, a name that is no text), the error is ours."""
+    whole = bytes(encode_block(table([Row(key=b"k", value=b"v")])))
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= flipped
+        with suppress(IntegrityError):
+            decode_block(bytes(data), SCHEMA)
 
 
 @pytest.mark.parametrize("data", [b"", b"not arrow", b"\xff" * 1000, os.urandom(500)])
