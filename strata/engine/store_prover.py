@@ -26,6 +26,7 @@ from strata.errors import LOST, BackupNotFound, IntegrityError, KeyringError, St
 from strata.model.layer import Document
 from strata.model.manifest import BackupMetadata
 from strata.model.run import Progress
+from strata.model.store import STORE_DOCUMENT
 from strata.model.tier import StorageTier
 from strata.planning.policy import Promises, asked
 from strata.planning.proving import UNBOUNDED, Budget, LayerRead, due
@@ -132,7 +133,7 @@ class StoreProver:
                 stores[tier].failure = reason
         for shelf in readable.view.shelves:
             if shelf.tier in stores:
-                stores[shelf.tier].damages += _bad_manifests(shelf)
+                stores[shelf.tier].damages += [*_bad_identity(shelf), *_bad_manifests(shelf)]
         began, size, manifests = self.clock.monotonic(), 0, _Manifests(self.depots)
         for done, one in enumerate(chosen):
             store = stores[one.storage_tier]
@@ -213,3 +214,7 @@ def _bad_manifests(shelf: Shelf) -> Iterator[Damage]:
         for one in shelf.bad
         if not (one.keyless or one.retryable) and is_manifest(one.name)
     )
+
+
+def _bad_identity(shelf: Shelf) -> Iterator[Damage]:
+    return (Damage(one.name, one.reason) for one in shelf.ignored if one.name == STORE_DOCUMENT and not one.keyless)

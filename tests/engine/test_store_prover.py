@@ -118,6 +118,14 @@ def test_a_lost_document_of_a_layer_is_damage(bench: Workbench) -> None:
     assert [one.name for one in tick(bench)[LOCAL].damages] == ["layers/full-hot/layer.json"]
 
 
+def test_a_damaged_identity_of_a_store_is_damage(bench: Workbench) -> None:
+    """Backups are whole without it, but notes count no more, and nothing new is written there."""
+    bench.backup("full")
+    flip(bench.files, "store.json")
+    later(bench, 20 * DAY)
+    assert [one.name for one in tick(bench)[LOCAL].damages] == ["store.json"]
+
+
 def test_a_manifest_that_rotted_is_told_to_those_that_have_it_in_a_cache(bench: Workbench, folder: Path) -> None:
     """The cache reads no manifest twice: a note in the store tells it, and a manifest brought back takes that back."""
     bench.backup("full")
