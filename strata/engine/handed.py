@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from strata.content.blocks import BLOCK_BYTES, decode_block, encode_block
 from strata.content.document import EPOCH, Row, TierHead
 from strata.content.document_reader import DocumentReader
 from strata.engine.spool import Held, Spool, SpoolWriter
-from strata.errors import IntegrityError, SettingError
+from strata.errors import IntegrityError, SettingError, StorageError
 from strata.model.coverage import SourceKind
 from strata.model.layer import ObjectKind
 from strata.model.plan import BackupPlan
@@ -50,16 +51,23 @@ def hand_over(spool: Spool, run_id: str, state: State, now: datetime, structure:
     """
     name = f"{run_id}/handed-{secrets.token_hex(4)}"
     reader = DocumentReader(_parts(state), "the state" if isinstance(state, Mapping) else _shown(state))
-    with spool.begin(run_id, name, _HELD, Compression.NONE) as writer:
-        blocks = _Blocks(writer)
-        for found in reader.records():
-            blocks.add(found)
-        heads = {
-            tier.value: {"source": _source(tier, head, structure), "cut": head.cut}
-            for tier, head in reader.tiers.items()
-        }
-        blocks.finish({"handed_at": now.isoformat(timespec="milliseconds"), "origin": reader.origin, "tiers": heads})
-        writer.commit()
+    try:
+        with spool.begin(run_id, name, _HELD, Compression.NONE) as writer:
+            blocks = _Blocks(writer)
+            for found in reader.records():
+                blocks.add(found)
+            heads = {
+                tier.value: {"source": _source(tier, head, structure), "cut": head.cut}
+                for tier, head in reader.tiers.items()
+            }
+            blocks.finish(
+                {"handed_at": now.isoformat(timespec="milliseconds"), "origin": reader.origin, "tiers": heads}
+            )
+            writer.commit()
+    except BaseException:
+        with suppress(StorageError):  # the failure that brought us here is the one to report
+            spool.delete([name])  # with the folder that was made for it
+        raise
     return name
 
 

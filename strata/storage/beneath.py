@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -125,13 +125,14 @@ def folders(root: Path) -> dict[str, float]:
 
 
 def remove(root: Path, name: str) -> None:
-    """Remove a file, and then the folders that it leaves empty; nothing happens where it is not there."""
+    """Remove a file, and then the folders that are empty without it, also where it is not there."""
     parts = name.split("/")
     opened = [os.open(root, _THROUGH)]
     try:
         for part in parts[:-1]:
             opened.append(_step(opened[-1], part, _THROUGH))
-        os.unlink(parts[-1], dir_fd=opened[-1])
+        with suppress(FileNotFoundError):
+            os.unlink(parts[-1], dir_fd=opened[-1])
         for part, parent in zip(reversed(parts[:-1]), reversed(opened[:-1]), strict=True):
             os.rmdir(part, dir_fd=parent)
     except OSError as error:
