@@ -53,6 +53,9 @@ _ERRORS: Final = {
 _TAKEN: Final = {FaultKind.CHANGED, FaultKind.CONFLICT}
 _ABSENT: Final = {FaultKind.NO_OBJECT, FaultKind.DENIED}
 
+_NO_RIGHT: Final = "AccessDenied"
+"""What S3 answers where a right is missing; other refusals are of the credentials, hence of the whole store."""
+
 
 class S3Store:
     """Objects below `s3://bucket/prefix`; a value of None for a credential or the region is boto3's to find.
@@ -276,7 +279,8 @@ class S3Store:
 
     def _unread(self, name: str, fault: Fault) -> StorageError:
         failed = self._failed(name, fault)
-        return ObjectDenied(failed.sentence, hint=failed.hint) if fault.kind is FaultKind.DENIED else failed
+        of_the_object = fault.reason.partition(" ")[0] == _NO_RIGHT
+        return ObjectDenied(failed.sentence, hint=failed.hint) if of_the_object else failed
 
     def _failed(self, name: str, fault: Fault) -> StorageError:
         if fault.kind is FaultKind.NO_OBJECT:
