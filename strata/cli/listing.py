@@ -152,6 +152,17 @@ def _unreadable(one: Unreadable) -> dict[str, Any]:
     return {"store": one.store, "name": one.name, "reason": one.reason}
 
 
+def _tell_missing_folders(output: Output, view: View) -> None:
+    """Say which stores are folders that are not there: a word mistyped looks like a store that is empty."""
+    from strata.storage.filesystem import folder_of
+
+    for shelf in view.shelves:
+        url = shelf.store.url
+        if url.startswith("file:") and not folder_of(url, "").exists():
+            setting = f"STRATA_{shelf.tier.upper()}_URL"
+            output.note(f"{url} is not there; the first backup makes it. If it holds backups, correct {setting}.")
+
+
 def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -> None:
     for shelf in view.shelves:
         output.say(styled((f"{shelf.tier.value[0].upper()} {shelf.store.url}", "dim")))
@@ -165,6 +176,7 @@ def _show(output: Output, view: View, shown: list[CatalogueEntry], found: int) -
         output.say("No backup is like that.")
     elif not view.unreadable and not view.gone:
         output.say("There is no backup yet.")
+        _tell_missing_folders(output, view)
         output.note("Make one: strata backup full")
     if found > len(shown):
         output.note(f"{found - len(shown):,} older ones are not shown.")

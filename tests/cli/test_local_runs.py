@@ -221,3 +221,12 @@ def test_addresses_hold_no_password(unset: Path, monkeypatch: pytest.MonkeyPatch
     """What is shown before a restore never holds a password, nor a piece of one."""
     monkeypatch.setenv("STRATA_HOT_URL", url)
     assert address(load_settings(), Tier.HOT) == shown
+
+
+def test_a_folder_that_is_not_there_is_no_empty_store(strata: Command, configured: Path) -> None:
+    """A word mistyped in a URL is told as such, where a store that is there and empty is not."""
+    said = strata("list")
+    assert f"{(configured / 'backups').as_uri()} is not there" in said.err
+    assert "STRATA_LOCAL_URL" in said.err
+    (configured / "backups").mkdir()
+    assert "is not there" not in strata("list").err
