@@ -356,7 +356,7 @@ def load_settings() -> Settings:
             raise SettingError(f"there is no setting {name}", hint=_nearest(name, known))
     configured = os.environ.get(_CONFIG)
     if configured and not Path(configured).is_file():
-        raise SettingError(f"{_CONFIG} names {configured}, which is not a file")
+        raise SettingError(f"{_CONFIG} names {configured}, which is not a file", hint="Correct it, or unset it.")
     file = settings_file()
     _trusted(file, named=bool(configured))
     settings = _checked(Settings, file)

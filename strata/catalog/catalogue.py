@@ -333,7 +333,8 @@ def _passed(judgement: Judgement, chosen: CatalogueEntry, backup_type: BackupTyp
     newer = list(takewhile(lambda one: one is not chosen, judgement.newest))
     passed = [one for one in newer if backup_type in {None, one.backup_type}]
     if passed:
-        more = f" ({len(passed) - 1} more are newer than the one taken)" if len(passed) > 1 else ""
+        others = len(passed) - 1
+        more = f" ({others} more {'is' if others == 1 else 'are'} newer than the one taken)" if others else ""
         yield f"{passed[0].backup_id} is newer and is not taken because {judgement.not_latest(passed[0])}{more}"
 
 

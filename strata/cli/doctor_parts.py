@@ -182,12 +182,12 @@ def _encryption(settings: Settings) -> Iterator[Finding]:
     from strata.engine.doctor import Finding, Verdict
     from strata.tls import weakness
 
-    weak = False
-    for name, url in _connections(settings):
+    weak, connections = False, list(_connections(settings))
+    for name, url in connections:
         if what := weakness(url, settings.tls):
             weak = True
             yield Finding(name, Verdict.WEAKER, f"{name} {what}", "See docs/how-to/tls.md.")
-    if not weak:
+    if connections and not weak:
         yield Finding("encryption", Verdict.SAFE, "what leaves this machine is encrypted, and the servers are verified")
 
 

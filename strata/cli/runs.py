@@ -51,7 +51,10 @@ def runs_command(output: Output, limit: int) -> None:
         return
     _show(output, runs)
     if silent:
-        output.note(f"Only failed runs, as the stores tell of them, are shown: {silent}")
+        what = (
+            "Only failed runs, as the stores tell of them, are shown" if runs else "What the ledger knows is not shown"
+        )
+        output.note(f"{what}: {silent}")
         return
     output.say(f"\nThe lease is held by {holder}." if holder else "\nNobody holds the lease: a backup can begin.")
 

@@ -277,16 +277,16 @@ def _last_look(watch: Watch, screen: Screen, sight: Sight | None) -> Sight | Non
     return last
 
 
-_LOOK_AT_WORKERS: Final = "`strata stack status` shows those of the local stack. Still waiting."
+_LOOK_AT_WORKERS: Final = "`strata doctor` asks them, `strata stack status` shows the local stack's. Still waiting."
 
 
 def _too_late(sight: Sight | None, run_id: str, timeout: float) -> StrataError:
     if sight is None:
         return BrokerUnavailable(
-            f"no worker has taken {run_id} within {timeout:.0f} s",
+            f"no worker has taken {run_id} within {timeout:g} s",
             hint="Are workers running? They will do it when they come; `strata runs` shows it then.",
         )
-    return StillRunning(f"{run_id} has not ended within {timeout:.0f} s; it goes on", hint="See how: `strata runs`.")
+    return StillRunning(f"{run_id} has not ended within {timeout:g} s; it goes on", hint="See how: `strata runs`.")
 
 
 def _class_of(code: str) -> type[StrataError]:

@@ -132,7 +132,8 @@ class Server:
                 "STRATA_WARM_URL.",
             )
         if state is None and isinstance(error, psycopg.OperationalError):
-            return SourceUnavailable(f"{self.label} stopped answering while {doing}")
+            hint = "See that PostgreSQL runs, and why it ended the connection; a retry may help."
+            return SourceUnavailable(f"{self.label} stopped answering while {doing}", hint=hint)
         kind = SourceUnavailable if state is not None and state.startswith(_RETRYABLE) else SourceError
         return kind(f"{self.label} failed while {doing}: {said(error)}", hint=_hint(error))
 
@@ -144,7 +145,8 @@ class Server:
         if _REFUSED.search(said):
             hint = "Check user, password and database in STRATA_WARM_URL."
             return SourceError(f"{self.label} refused the connection: {said}", hint=hint)
-        return SourceUnavailable(f"{self.label} does not answer: {said}")
+        hint = "See that PostgreSQL runs, and that host and port in STRATA_WARM_URL are right."
+        return SourceUnavailable(f"{self.label} does not answer: {said}", hint=hint)
 
 
 def begin(
