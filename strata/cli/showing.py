@@ -165,7 +165,7 @@ def _tier_facts(content: TierContent, source: dict[str, Any]) -> list[tuple[str,
         )
         for layer in content.stack
     ]
-    apart = {"tables", NOT_HELD}
+    apart = {"tables", "continuity", NOT_HELD}
     told = [
         (name, _plain(value)) for name, value in source.items() if value not in (None, "", []) and name not in apart
     ]

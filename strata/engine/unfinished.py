@@ -165,7 +165,8 @@ class UnfinishedRestores:
         raise StorageError(
             f"{tier.label} is not overwritten because nothing would remember that it is half restored if the restore "
             f"did not end: {nobody}",
-            hint=f"Make {self.store.upper()} writable, or restore through the workers: the ledger knows their runs.",
+            hint=f"See that {self.store.upper()} is writable and says whose it is (`strata stores list`), or restore "
+            "through the workers: the ledger knows their runs.",
         )
 
     def _step(self, step: Step, plan: RestorePlan, tier: Tier) -> Told:

@@ -237,6 +237,9 @@ class _Copies:
         finding = told or f"there is no good {' or '.join(able)} backup yet"
         return PolicyLine(rule=rule, holds=True, finding=finding, advice=better)
 
+    def _sound(self) -> str:
+        return "no damage is known, and the last backups were verified" if self._last else "there is no good backup yet"
+
     def _errors(self) -> PolicyLine:
         allowed, since = self._rule.errors, self._now - self._promises.verified_within
         damaged = [
@@ -258,7 +261,7 @@ class _Copies:
         return PolicyLine(
             rule=f"{allowed} errors",
             holds=holds,
-            finding=f"{errors[0]}{more}" if errors else "no damage is known, and the last backups were verified",
+            finding=f"{errors[0]}{more}" if errors else self._sound(),
             advice=""
             if holds
             else "Run `strata verify --all`. Where a copy is damaged, copy the backup there again: `strata copy`."
