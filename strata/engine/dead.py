@@ -1,16 +1,15 @@
 """What runs in one process leave in the spool when they are killed, so that the next one on the machine removes it.
 
 No ledger that outlives the process knows such a run, so it says in its own folder, sealed, which process it is. Only
-who is on the same machine, in the same process namespace, can tell that a process is gone; what nobody can tell is left
-for the sweep of the workers.
+who is on the same machine since it started, in the same process namespace, can tell that a process is gone; what nobody
+can tell is left for the sweep of the workers.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from strata.engine.runner import is_dead, this_process
 from strata.engine.spool import Spool
@@ -36,7 +35,7 @@ def sign(spool: Spool, run_id: str) -> None:
     """Say that the run is of this process; an id of somebody's choice may be the name of another's folder."""
     if is_our_id(run_id):
         with suppress(StrataError):
-            spool.put_document(run_id, _name(run_id), {"process": this_process(), "among": _namespace()})
+            spool.put_document(run_id, _name(run_id), {"process": this_process()})
 
 
 def sweep_dead(spool: Spool) -> list[str]:
@@ -45,22 +44,10 @@ def sweep_dead(spool: Spool) -> list[str]:
     with suppress(StrataError):
         for run_id in filter(is_our_id, sorted(spool.runs())):
             with suppress(StrataError):
-                if _has_died(spool.document(run_id, _name(run_id))):
+                if is_dead(spool.document(run_id, _name(run_id))["process"]):
                     spool.sweep(run_id)
                     swept.append(run_id)
     return swept
-
-
-def _has_died(signed: dict[str, Any]) -> bool:
-    return bool(_namespace()) and signed["among"] == _namespace() and is_dead(signed["process"])
-
-
-def _namespace() -> str:
-    """Which processes this one counts among: an id means another one in another container."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
 
 
 def _name(run_id: str) -> str:

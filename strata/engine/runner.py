@@ -7,6 +7,7 @@ A worker that died is recognised at once by others on its machine, and by its si
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from strata.model.run import Progress, Run, Stage
 
 Result = TypeVar("Result", bound=Document)
 
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _REPORT_SECONDS: Final = 0.2
 _TOKEN_SHOWN: Final = 12
 """Characters of a claim's token in the names of what its attempt stages: attempts may be counted anew."""
@@ -177,15 +179,28 @@ class StageRunner:
 
 
 def this_process() -> str:
-    """Who works: host, process id and when that process began (ids are reused)."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_began(os.getpid())}"
+    """Who works: machine, process id and when that process began (ids are reused)."""
+    return f"{_machine()}:{os.getpid()}:{_began(os.getpid())}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether an owner is a process of this machine that is gone; False where that cannot be known."""
-    host, _, rest = owner.partition(":")
+    machine, _, rest = owner.partition(":")
     pid, _, began = rest.partition(":")
-    return host == socket.gethostname() and pid.isdigit() and _began(int(pid)) != began
+    return machine == _machine() and pid.isdigit() and _began(int(pid)) != began
+
+
+def _machine() -> str:
+    """Where process ids mean the same: the host's name, its start, and the namespace (a container has its own).
+
+    Names of machines repeat, and so do namespaces: outside of containers each machine calls its own by one number.
+    Where the system does not tell, no two answers are the same.
+    """
+    try:
+        start, namespace = _BOOT.read_text().strip(), os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        start, namespace = secrets.token_hex(8), 0
+    return f"{socket.gethostname()}/{start}/{namespace}"
 
 
 def _began(pid: int) -> str:

@@ -142,12 +142,21 @@ def test_a_silent_worker_elsewhere_is_waited_for(runner: StageRunner) -> None:
 
 def test_the_living_and_the_dead_are_told_apart() -> None:
     """This process lives; one of its id that began at another time does not; elsewhere nothing is known."""
-    host = socket.gethostname()
+    here = this_process().partition(":")[0]
     assert not is_dead(this_process())
-    assert is_dead(f"{host}:{os.getpid()}:1")
-    assert is_dead(f"{host}:999999999:1")
-    for unknown in ("another-machine:1:1", "", host, f"{host}:", f"{host}:word:1"):
+    assert is_dead(f"{here}:{os.getpid()}:1")
+    assert is_dead(f"{here}:999999999:1")
+    for unknown in ("another-machine:1:1", "", here, f"{here}:", f"{here}:word:1"):
         assert not is_dead(unknown)
+
+
+def test_a_machine_of_the_same_name_is_another_one() -> None:
+    """Clones and containers share a name, and number their processes alike: of theirs nothing is known."""
+    name, start, namespace = this_process().partition(":")[0].split("/")
+    assert name == socket.gethostname()
+    for other in (f"{name}/{start}x/{namespace}", f"{name}/{start}/{namespace}1", name):
+        assert not is_dead(f"{other}:{os.getpid()}:1")
+        assert not is_dead(f"{other}:999999999:1")
 
 
 def test_a_run_without_its_lease_does_not_begin(runner: StageRunner, lease: FileLease) -> None:
