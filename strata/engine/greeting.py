@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from strata.clock import Clock
+from strata.engine.parallel import answered
 from strata.errors import StrataError
 from strata.model.tier import Tier
 from strata.sources.port import Examinable, StateSource
@@ -17,21 +18,16 @@ SECONDS: Final = 30.0
 
 def unreadable(sources: Mapping[Tier, StateSource], clock: Clock, seconds: float = SECONDS) -> dict[Tier, StrataError]:
     """Why tiers cannot be read, for those that cannot, in their order; all are asked at the same time."""
-    failed: dict[Tier, StrataError] = {}
+    found = answered({tier: partial(_refusal, source) for tier, source in sources.items()}, clock, seconds)
+    return {tier: error for tier in Tier if (error := found.get(tier)) is not None}
 
-    def ask(tier: Tier) -> None:
-        try:
-            greet(sources[tier])
-        except StrataError as error:
-            failed[tier] = error
 
-    threads = [threading.Thread(target=ask, args=(tier,), name=f"greet {tier}", daemon=True) for tier in sources]
-    for thread in threads:
-        thread.start()
-    end = clock.monotonic() + seconds
-    for thread in threads:
-        thread.join(max(end - clock.monotonic(), 0))
-    return {tier: failed[tier] for tier in Tier if tier in failed}
+def _refusal(source: StateSource) -> StrataError | None:
+    try:
+        greet(source)
+    except StrataError as error:
+        return error
+    return None
 
 
 def greet(source: StateSource) -> None:

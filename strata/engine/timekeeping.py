@@ -26,7 +26,7 @@ def off_by(clock: Clock, timekeeper: Timekeeper) -> timedelta:
     The question takes a while: the answer is compared with the middle of it.
     """
     before = clock.now()
-    told = datetime.fromtimestamp(timekeeper.clock_ms() / 1000, UTC)
+    told = moment(timekeeper)
     after = clock.now()
     return before + (after - before) / 2 - told
 
