@@ -44,6 +44,9 @@ from strata.storage.share import MARKER, Share
 _TEMPORARY: Final = ".tmp-"
 _LEFT: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
 """The name of a file that a writer of ours left."""
+_TRIES: Final = 100
+"""Who removes a file removes the folder that it leaves empty, perhaps before another's first file is in it."""
+
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _DENIED: Final = {errno.EACCES, errno.EPERM}
 _AWAY: Final = {
@@ -89,11 +92,15 @@ class FilesystemStore:
     def begin(self, name: str) -> ObjectWriter:
         self.check_name(name)
         within, _, last = name.rpartition("/")
-        try:
-            self._make_root()
-            return FileWriter(self, name, open_folder(self._root, within, self._make_folder), last)
-        except OSError as error:
-            raise self.failure("write", name, error) from None
+        tries = 0
+        while True:
+            try:
+                self._make_root()
+                return FileWriter(self, name, open_folder(self._root, within, self._make_folder), last)
+            except OSError as error:
+                tries += 1
+                if tries == _TRIES or not isinstance(error, FileNotFoundError):
+                    raise self.failure("write", name, error) from None
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         self.check_name(name)

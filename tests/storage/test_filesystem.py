@@ -6,15 +6,17 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from strata.errors import SettingError, StorageError
-from strata.storage.filesystem import FilesystemStore, folder_of
+from strata.storage.filesystem import Durability, FilesystemStore, folder_of
 
 FULL_DISK = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from strata.errors import StoreFull
 from strata.storage.filesystem import FilesystemStore
@@ -75,3 +77,17 @@ def test_a_url_that_names_no_folder_is_refused(url: str) -> None:
     """Anything but file:///absolute/path is a SettingError that names the setting."""
     with pytest.raises(SettingError, match="STRATA_LOCAL"):
         folder_of(url, "STRATA_LOCAL")
+
+
+def test_a_folder_that_others_empty_is_written_to(tmp_path: Path) -> None:
+    """Who removes the last file of a folder removes the folder; who writes into it meanwhile is not told of that."""
+    store = FilesystemStore(tmp_path, Durability.CACHED)
+
+    def come_and_go(name: str) -> None:
+        for _ in range(1000):
+            store.put(name, [b"x"])
+            store.delete(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(come_and_go, ["layers/one/a", "layers/one/b"]))
+    assert list(store.list()) == []
