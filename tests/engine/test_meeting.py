@@ -196,7 +196,7 @@ def test_a_tier_that_cannot_be_read_where_others_wait_is_waited_for(
 ) -> None:
     """What is wrong with it is told by its own task: here it failed once for its helper, and comes in time."""
     monkeypatch.setattr(meeting, "HELP_SECONDS", 0.1)
-    there = linked()
+    there = linked(seconds=3.0)
     there.tiers[Tier.COLD].faults["connect"] += [fail, fail]
     made = there.backup(2)
     assert len(there.held()) == 1
